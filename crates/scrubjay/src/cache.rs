@@ -1,0 +1,792 @@
+//! `Cache<K, V>`: what users hold.
+//!
+//! Every method here is a few lines over the parts that do the work: `call` (loading), `invalidation`, `memory`
+//! (entries) and `stats`. Invariant: no method holds a lock while it runs the user's code, so the user's code
+//! may call any method of any cache.
+
+use std::any::Any;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use equivalent::Equivalent;
+use seize::Guard;
+
+use crate::builder::{Builder, Options};
+use crate::call::{Core, Fallible, InTurn, Infallible, Own};
+use crate::entry::{Entry, Tag};
+use crate::key::ByRef;
+use crate::stats::{Event, Stats};
+use crate::tier::memory::Pin;
+
+/// A concurrent cache that computes each value once, however many callers ask.
+///
+/// It is a handle: clones are cheap and share one cache. All methods take `&self` and may be called from any
+/// thread, also from loaders, listeners, weighers and `Drop` of values. Keys may be asked for in any borrowed
+/// form (`&str` for `String`). The `Eq` of a key runs under a lock of one shard of the cache and must not
+/// change that cache; if it does, it gets a panic that says so.
+///
+/// # What concurrent callers see
+///
+/// Every method is one atomic step on its key: a `get` that begins after an `insert` returned sees that value
+/// or a newer one. Calls that cover many keys (`iter`, `invalidate_if`, `clear`) take the keys one by one.
+/// A value whose load began before an invalidation of it is never stored.
+///
+/// # Example
+///
+/// ```
+/// use scrubjay::Cache;
+///
+/// let cache: Cache<String, usize> = Cache::new();
+/// let length = cache.get_or_insert_with("four", || "four".len());
+/// assert_eq!((length, cache.get("four")), (4, Some(4)));
+/// ```
+pub struct Cache<K, V> {
+    pub(crate) core: Arc<Core<K, V>>,
+}
+
+impl<K, V> Clone for Cache<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+/// What one entry has of its own, for [`Cache::insert_with`]. Everything left out is the cache's.
+///
+/// # Example
+///
+/// ```
+/// use scrubjay::{Cache, EntryOptions};
+/// use std::time::Duration;
+///
+/// let cache: Cache<u32, u32> = Cache::new();
+/// let options = EntryOptions::new().time_to_live(Duration::from_secs(5)).tag("team:7").weight(3);
+/// cache.insert_with(1, 1, options);
+/// assert_eq!(cache.weight(), 3);
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "options do nothing until they are passed to `insert_with`"]
+pub struct EntryOptions {
+    time_to_live: Option<Duration>,
+    weight: Option<u64>,
+    tags: Vec<Tag>,
+}
+
+impl EntryOptions {
+    /// Starts with nothing of the entry's own.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert_with(1, 1, scrubjay::EntryOptions::new());
+    /// assert_eq!(cache.get(&1), Some(1));
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits this entry's life, counted from now. Zero stores nothing.
+    ///
+    /// ```
+    /// use scrubjay::EntryOptions;
+    /// use std::time::Duration;
+    ///
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert_with(1, 1, EntryOptions::new().time_to_live(Duration::ZERO));
+    /// assert_eq!(cache.get(&1), None);
+    /// ```
+    pub fn time_to_live(mut self, life: Duration) -> Self {
+        self.time_to_live = Some(life);
+        self
+    }
+
+    /// Sets this entry's weight, instead of asking the weigher.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert_with(1, 1, scrubjay::EntryOptions::new().weight(7));
+    /// assert_eq!(cache.weight(), 7);
+    /// ```
+    pub fn weight(mut self, weight: u64) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// Adds a tag to those that the cache gives the entry.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert_with(1, 1, scrubjay::EntryOptions::new().tag("odd"));
+    /// assert_eq!(cache.invalidate_tag("odd"), 1);
+    /// ```
+    pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+/// What to do with a key, decided by the closure of [`Cache::entry`].
+///
+/// # Example
+///
+/// ```
+/// use scrubjay::{Action, Cache};
+///
+/// let counts: Cache<String, u32> = Cache::new();
+/// for word in ["a", "b", "a"] {
+///     counts.entry(word, |count| Action::Replace(count.map_or(1, |count| count + 1)));
+/// }
+/// assert_eq!(counts.get("a"), Some(2));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action<V> {
+    /// Leave things as they are.
+    Keep,
+    /// Store this value.
+    Replace(V),
+    /// Remove the entry, if there is one.
+    Remove,
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + 'static,
+    V: 'static,
+{
+    /// Makes an unbounded cache whose entries live until they are removed.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert("k", 1);
+    /// assert_eq!(cache.len(), 1);
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        Builder::new()
+            .build()
+            .expect("the defaults of all options go together")
+    }
+
+    /// Starts to build a cache with options.
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<u32, u32> = scrubjay::Cache::builder().capacity(100).build()?;
+    /// assert_eq!(cache.capacity(), 100);
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn builder() -> Builder<K, V> {
+        Builder::new()
+    }
+
+    pub(crate) fn with_options(options: Options<K, V>) -> Self {
+        Self {
+            core: Arc::new(Core::new(options)),
+        }
+    }
+
+    /// Returns the name of the cache, as used in messages.
+    ///
+    /// ```
+    /// assert_eq!(scrubjay::Cache::<u32, String>::new().name(), "u32 → String");
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.core.options.naming.name
+    }
+
+    /// Finds a fresh entry without counting or marking anything.
+    fn look<'g, Q>(&self, key: &Q, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let hash = self.core.hash_of(key);
+        self.core
+            .memory
+            .find(hash, pin, |other| key.equivalent(other))
+            .filter(|entry| self.core.is_fresh(entry))
+    }
+
+    /// Shows the value of a key to `use_it`, without cloning it; counts a hit or a miss.
+    ///
+    /// No lock is held, so `use_it` may take its time and may use the cache; the value it sees stays as it is
+    /// even if it is removed meanwhile.
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<String, Vec<u8>> = scrubjay::Cache::new();
+    /// cache.insert("page".into(), vec![1, 2, 3]);
+    /// assert_eq!(cache.with("page", |page| page.len()), Some(3));
+    /// assert_eq!(cache.with("other", |page| page.len()), None);
+    /// ```
+    #[inline]
+    pub fn with<Q, R>(&self, key: &Q, use_it: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = self.core.memory.pin();
+        let found = self.look(key, &pin).and_then(|entry| {
+            entry.held.with(|value| {
+                self.core.note_hit(entry, &pin);
+                use_it(value)
+            })
+        });
+        if found.is_none() {
+            self.core.counters.count(pin.thread_id(), Event::Miss);
+        }
+        found
+    }
+
+    /// Says whether a key has a fresh entry. Counts nothing and does not prolong a time to idle.
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<u32, u32> = scrubjay::Cache::new();
+    /// cache.insert(1, 1);
+    /// assert!(cache.contains_key(&1) && !cache.contains_key(&2));
+    /// ```
+    #[must_use]
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = self.core.memory.pin();
+        self.look(key, &pin)
+            .is_some_and(|entry| entry.held.with(|_| ()).is_some())
+    }
+
+    /// Stores a value for a key, in the place of any other.
+    ///
+    /// A load of the key that is in progress is overtaken: what it brings is handed to those who wait for it and
+    /// not stored. The entry may be evicted at once if the policy says so; one heavier than the capacity is not
+    /// stored, and the old value is gone all the same.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert("k", 1);
+    /// cache.insert("k", 2);
+    /// assert_eq!((cache.get("k"), cache.len()), (Some(2), 1));
+    /// ```
+    pub fn insert(&self, key: K, value: V) {
+        self.write(key, value, Own::default());
+    }
+
+    /// Stores a value with a time to live, weight or tags of its own.
+    ///
+    /// ```
+    /// use scrubjay::{Cache, EntryOptions};
+    ///
+    /// let cache: Cache<u32, &str> = Cache::new();
+    /// cache.insert_with(1, "a", EntryOptions::new().tag("letters"));
+    /// assert_eq!(cache.invalidate_tag("letters"), 1);
+    /// ```
+    pub fn insert_with(&self, key: K, value: V, options: EntryOptions) {
+        let own = Own {
+            time_to_live: options.time_to_live,
+            weight: options.weight,
+            tags: options.tags,
+        };
+        self.write(key, value, own);
+    }
+
+    pub(crate) fn write(&self, key: K, value: V, own: Own) {
+        let core = &*self.core;
+        let hash = core.hash_of(&key);
+        let prepared = core.draft(&key, &value, hash, own);
+        let held = (core.options.hold)(value);
+        let pin = core.memory.pin();
+        let mut locked = core.memory.lock(hash, &pin);
+        let old = locked.find(hash, &pin, |other| *other == key);
+        let overtaken = locked.state.flights.overtake(hash, |other| *other == key);
+        // What must not be stored still says that the old value is no longer true.
+        let new = prepared.map(|prepared| (prepared, held));
+        core.replace(locked, hash, key, new, old, &pin);
+        drop(overtaken);
+    }
+
+    /// Returns the number of fresh entries, exactly; expired ones are removed on the way.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert(1, 1);
+    /// assert_eq!(cache.len(), 1);
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.expire();
+        self.core.memory.len()
+    }
+
+    /// Says whether there is no fresh entry.
+    ///
+    /// ```
+    /// assert!(scrubjay::Cache::<u32, u32>::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the total weight of all that is held, stale entries and remembered failures included.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert(1, 1);
+    /// assert_eq!(cache.weight(), 1);
+    /// ```
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.expire();
+        self.core.memory.weight()
+    }
+
+    /// Returns the most that `weight` may be; `u64::MAX` if the cache is unbounded.
+    ///
+    /// ```
+    /// assert_eq!(scrubjay::Cache::<u32, u32>::new().capacity(), u64::MAX);
+    /// ```
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.core.memory.capacity()
+    }
+
+    /// Changes the capacity. If it shrinks, the policy chooses who leaves before this returns.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// for n in 0..10 { cache.insert(n, n); }
+    /// cache.set_capacity(3);
+    /// assert_eq!(cache.len(), 3);
+    /// ```
+    pub fn set_capacity(&self, capacity: u64) {
+        let pin = self.core.memory.pin();
+        let victims = self.core.memory.set_capacity(capacity, &pin);
+        self.core.unlink(victims, &pin);
+    }
+
+    fn expire(&self) {
+        let pin = self.core.memory.pin();
+        self.core.expire(usize::MAX, &pin);
+    }
+
+    /// Calls `visit` for every fresh entry, in no order. Counts nothing and holds no lock.
+    ///
+    /// Entries that come or go meanwhile may or may not be visited.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert(1, 10);
+    /// cache.insert(2, 20);
+    /// let mut sum = 0;
+    /// cache.for_each(|_, value| sum += value);
+    /// assert_eq!(sum, 30);
+    /// ```
+    pub fn for_each(&self, mut visit: impl FnMut(&K, &V)) {
+        let pin = self.core.memory.pin();
+        for entry in self.core.memory.iter(&pin) {
+            if self.core.is_fresh(entry) {
+                entry.held.with(|value| visit(&entry.key, value));
+            }
+        }
+    }
+
+    /// Returns what the cache has done so far.
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<u32, u32> = scrubjay::Cache::new();
+    /// cache.get(&1);
+    /// assert_eq!(cache.stats().misses, 1);
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.core.counters.snapshot();
+        stats.entries = self.len() as u64;
+        stats.weight = self.core.memory.weight();
+        stats
+    }
+
+    /// Panics unless every internal invariant holds: tables, policy, weights, deadlines and tags agree.
+    ///
+    /// For tests; costs time in proportion to the number of entries. No other call may run meanwhile.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert(1, 1);
+    /// cache.assert_consistent();
+    /// assert_eq!(cache.len(), 1);
+    /// ```
+    pub fn assert_consistent(&self) {
+        self.core.memory.assert_consistent();
+    }
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + 'static,
+    V: Clone + 'static,
+{
+    /// Returns a clone of a key's value; counts a hit or a miss.
+    ///
+    /// It takes no lock and allocates nothing but what `Clone` does.
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<String, u32> = scrubjay::Cache::new();
+    /// cache.insert("k".into(), 1);
+    /// assert_eq!((cache.get("k"), cache.get("other")), (Some(1), None));
+    /// ```
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.with(key, V::clone)
+    }
+
+    /// Returns a clone of a key's value without counting, marking or prolonging anything.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert(1, 1);
+    /// assert_eq!((cache.peek(&1), cache.stats().hits), (Some(1), 0));
+    /// ```
+    #[must_use]
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let pin = self.core.memory.pin();
+        self.look(key, &pin)?.held.with(V::clone)
+    }
+
+    /// Removes a key and returns its value; a load of it in progress is overtaken.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert(1, 10);
+    /// assert_eq!((cache.remove(&1), cache.remove(&1)), (Some(10), None));
+    /// ```
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.take_out(key, |entry| {
+            let fresh = self.core.is_fresh(entry);
+            entry.held.with(V::clone).filter(|_| fresh)
+        })
+        .flatten()
+    }
+
+    /// Returns a key's value, loading it if there is none. Callers of one key share one load.
+    ///
+    /// The first caller to miss runs `load`; others wait for it and get clones. If `load` panics, the panic goes
+    /// to its caller, and the next waiter runs its own loader. A loader may use the cache, also for other keys.
+    ///
+    /// # Panics
+    ///
+    /// If waiting would never end, because the load of this key (on this thread or, through other loads, on
+    /// another) waits for this very call. The message names the cycle.
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<String, usize> = scrubjay::Cache::new();
+    /// assert_eq!(cache.get_or_insert_with("four", || 4), 4);
+    /// assert_eq!(cache.get_or_insert_with("four", || unreachable!()), 4);
+    /// ```
+    #[inline]
+    pub fn get_or_insert_with<Q>(&self, key: &Q, load: impl FnOnce() -> V) -> V
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        self.core
+            .fetch(&ByRef(key), &Infallible, Vec::new, load)
+            .0
+    }
+
+    /// Returns a key's value, loading it if there is none; an error is not stored unless
+    /// [`error_time_to_live`](Builder::error_time_to_live) asks for it.
+    ///
+    /// Waiters of a failed load get a clone of its error, unless the cache was built with
+    /// [`share_errors(false)`](Builder::share_errors): then they try in turn. A waiter with another error type
+    /// than the leader's tries itself. For errors that are not `Clone` see
+    /// [`try_get_or_insert_in_turn`](Self::try_get_or_insert_in_turn).
+    ///
+    /// # Errors
+    ///
+    /// The loader's own, or one that another caller's load or an earlier one left.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_insert_with`](Self::get_or_insert_with).
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<String, u32> = scrubjay::Cache::new();
+    /// assert_eq!(cache.try_get_or_insert_with("n", || "x".parse::<u32>().map_err(|_| "bad")), Err("bad"));
+    /// assert_eq!(cache.try_get_or_insert_with("n", || "7".parse::<u32>().map_err(|_| "bad")), Ok(7));
+    /// ```
+    #[inline]
+    pub fn try_get_or_insert_with<Q, E>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, E>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        E: Clone + Any + Send + Sync,
+    {
+        self.core
+            .fetch(&ByRef(key), &self.fallible(), Vec::new, load)
+            .0
+    }
+
+    fn fallible<E: Clone>(&self) -> Fallible<E> {
+        let keeps = self.core.options.lives.error_time_to_live.is_some();
+        Fallible {
+            copy: (self.core.options.share_errors || keeps).then_some(E::clone),
+        }
+    }
+
+    /// Returns a key's value, loading it if there is none; of several callers whose loads fail, each runs its own.
+    ///
+    /// The error may be of any type: it is given to the caller whose loader made it and to nobody else.
+    ///
+    /// # Errors
+    ///
+    /// The loader's own.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_insert_with`](Self::get_or_insert_with).
+    ///
+    /// ```
+    /// let cache: scrubjay::Cache<String, String> = scrubjay::Cache::new();
+    /// let missing = cache.try_get_or_insert_in_turn("none", || std::fs::read_to_string("/none"));
+    /// assert_eq!(missing.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    /// ```
+    pub fn try_get_or_insert_in_turn<Q, E>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, E>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        self.core
+            .fetch(&ByRef(key), &InTurn(PhantomData), Vec::new, load)
+            .0
+    }
+
+    /// Returns a key's value, loading it if there is none, without blocking the thread. Sync and async callers
+    /// of one key share one load.
+    ///
+    /// It needs no runtime of its own and holds no lock while it waits. `load` is called only if there is
+    /// something to load. If the future is dropped while it leads, the next waiter runs its own loader.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_insert_with`](Self::get_or_insert_with), when polled.
+    ///
+    /// ```
+    /// # use std::task::{Context, Poll, Waker};
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         let mut context = Context::from_waker(Waker::noop());
+    /// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
+    /// #     }
+    /// # }
+    /// let cache: scrubjay::Cache<String, usize> = scrubjay::Cache::new();
+    /// let length = block_on(cache.get_or_insert_async("four", || async { 4 }));
+    /// assert_eq!((length, cache.get("four")), (4, Some(4)));
+    /// ```
+    pub async fn get_or_insert_async<Q, F>(&self, key: &Q, load: impl FnOnce() -> F) -> V
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        F: Future<Output = V>,
+    {
+        let query = ByRef(key);
+        let fetch = self.core.fetch_async(&query, &Infallible, Vec::new, load);
+        fetch.await.0
+    }
+
+    /// Returns a key's value, loading it if there is none, as
+    /// [`try_get_or_insert_with`](Self::try_get_or_insert_with) without blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// The loader's own, or one that another caller's load or an earlier one left.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_insert_with`](Self::get_or_insert_with), when polled.
+    ///
+    /// ```
+    /// # use std::task::{Context, Poll, Waker};
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         let mut context = Context::from_waker(Waker::noop());
+    /// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
+    /// #     }
+    /// # }
+    /// let cache: scrubjay::Cache<String, usize> = scrubjay::Cache::new();
+    /// let failed = block_on(cache.try_get_or_insert_async("n", || async { Err("down") }));
+    /// assert_eq!(failed, Err("down"));
+    /// ```
+    pub async fn try_get_or_insert_async<Q, E, F>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> F,
+    ) -> Result<V, E>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        E: Clone + Any + Send + Sync,
+        F: Future<Output = Result<V, E>>,
+    {
+        let (query, plan) = (ByRef(key), self.fallible());
+        let fetch = self.core.fetch_async(&query, &plan, Vec::new, load);
+        fetch.await.0
+    }
+
+    /// Returns a key's value, loading it if there is none, as
+    /// [`try_get_or_insert_in_turn`](Self::try_get_or_insert_in_turn) without blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// The loader's own.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_insert_with`](Self::get_or_insert_with), when polled.
+    ///
+    /// ```
+    /// # use std::task::{Context, Poll, Waker};
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         let mut context = Context::from_waker(Waker::noop());
+    /// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
+    /// #     }
+    /// # }
+    /// let cache: scrubjay::Cache<u32, String> = scrubjay::Cache::new();
+    /// let read = async || std::fs::read_to_string("/none");
+    /// assert!(block_on(cache.try_get_or_insert_async_in_turn(&1, read)).is_err());
+    /// ```
+    pub async fn try_get_or_insert_async_in_turn<Q, E, F>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> F,
+    ) -> Result<V, E>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+        F: Future<Output = Result<V, E>>,
+    {
+        let (query, plan) = (ByRef(key), InTurn(PhantomData));
+        let fetch = self.core.fetch_async(&query, &plan, Vec::new, load);
+        fetch.await.0
+    }
+
+    /// Inspects a key and keeps, replaces or removes its value, as one atomic step. Returns the value that is
+    /// in place afterwards.
+    ///
+    /// `decide` is given the fresh value, if there is one. It runs outside every lock, in the place of a load of
+    /// the key: other `entry` and `get_or_insert…` calls of the key wait for it. If an insertion or invalidation of the
+    /// key comes between, `decide` is asked again with what is there then, so it may run more than once.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_insert_with`](Self::get_or_insert_with).
+    ///
+    /// ```
+    /// use scrubjay::{Action, Cache};
+    ///
+    /// let cache: Cache<String, u32> = Cache::new();
+    /// cache.insert("n".into(), 1);
+    /// let now = cache.entry("n", |value| match value {
+    ///     Some(value) if *value < 10 => Action::Replace(value + 1),
+    ///     Some(_) => Action::Remove,
+    ///     None => Action::Keep,
+    /// });
+    /// assert_eq!((now, cache.get("n")), (Some(2), Some(2)));
+    /// ```
+    pub fn entry<Q>(&self, key: &Q, mut decide: impl FnMut(Option<&V>) -> Action<V>) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let query = ByRef(key);
+        loop {
+            let leader = self.core.lead_alone(&query);
+            let action = {
+                let _entered = leader.enter();
+                let pin = self.core.memory.pin();
+                self.look(key, &pin)
+                    .and_then(|entry| entry.held.with(|value| decide(Some(value))))
+                    .unwrap_or_else(|| decide(None))
+            };
+            if let Ok(value) = leader.carry_out(action) {
+                return value;
+            }
+        }
+    }
+
+    /// Returns clones of all fresh entries as they are now, in no order. Counts nothing.
+    ///
+    /// The clones are made at once, so the iterator sees nothing of later changes and holds nothing of the cache. For
+    /// a visit without clones see [`for_each`](Self::for_each).
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::new();
+    /// cache.insert(1, 10);
+    /// assert_eq!(cache.iter().collect::<Vec<_>>(), [(1, 10)]);
+    /// ```
+    pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<K, V>
+    where
+        K: Clone,
+    {
+        let mut entries = Vec::new();
+        self.for_each(|key, value| entries.push((key.clone(), value.clone())));
+        entries.into_iter()
+    }
+
+    /// Stores the pairs whose keys have no fresh entry, until the capacity is reached; pushes nothing out.
+    /// Returns how many it stored.
+    ///
+    /// ```
+    /// let cache = scrubjay::Cache::builder().capacity(2).build()?;
+    /// cache.insert(1, 10);
+    /// assert_eq!(cache.warm([(1, 0), (2, 20), (3, 30)]), 1);
+    /// assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(10), Some(20), None));
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn warm(&self, pairs: impl IntoIterator<Item = (K, V)>) -> usize {
+        let mut stored = 0;
+        for (key, value) in pairs {
+            if self.weight() >= self.capacity() {
+                break;
+            }
+            if !self.contains_key(&key) {
+                self.insert(key, value);
+                stored += 1;
+            }
+        }
+        stored
+    }
+}
+
+impl<K, V> Default for Cache<K, V>
+where
+    K: Hash + Eq + 'static,
+    V: 'static,
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, V> fmt::Debug for Cache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.core.options.naming.name)
+            .field("len", &self.core.memory.len())
+            .field("weight", &self.core.memory.weight())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! A function run through a cache: what `#[memoize]` expands to, and `memoize` for closures.

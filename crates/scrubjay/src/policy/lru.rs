@@ -1,0 +1,66 @@
+//! Least recently used, exactly, without touching anything but the entry on a hit.
+//!
+//! The order is kept by the ticks known when an entry last moved, which are never later than its true ones. So
+//! the first entry whose known tick is still true is the least recently used of all; those before it were
+//! hit since, and move to where their ticks belong. A victim costs O(log n), plus O(log n) for each entry
+//! hit since it last moved; a hit costs one store.
+
+use std::collections::BTreeSet;
+
+use super::{Marks, Rules};
+
+#[derive(Debug, Default)]
+pub(super) struct Lru {
+    /// Known tick and number, oldest first.
+    order: BTreeSet<(u64, u32)>,
+    /// Known tick by number.
+    known: Vec<u64>,
+}
+
+impl Lru {
+    fn place(&mut self, number: u32, tick: u64) {
+        if self.known.len() <= number as usize {
+            self.known.resize(number as usize + 1, 0);
+        }
+        self.known[number as usize] = tick;
+        self.order.insert((tick, number));
+    }
+}
+
+impl Rules for Lru {
+    fn insert(&mut self, number: u32, _hash: u64, _weight: u64, tick: u64) {
+        self.place(number, tick);
+    }
+
+    fn remove(&mut self, number: u32) {
+        let known = self.known.get(number as usize).copied();
+        if let Some(tick) = known {
+            self.order.remove(&(tick, number));
+        }
+    }
+
+    fn victim(&mut self, marks: &dyn Marks) -> Option<u32> {
+        loop {
+            let (known, number) = self.order.pop_first()?;
+            let tick = marks.tick(number);
+            if tick <= known {
+                return Some(number);
+            }
+            self.place(number, tick);
+        }
+    }
+
+    fn set_capacity(&mut self, _capacity: u64) {}
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn assert_consistent(&self, entries: &[(u32, u64)]) {
+        assert_eq!(self.order.len(), entries.len());
+        for (number, _) in entries {
+            let tick = self.known[*number as usize];
+            assert!(self.order.contains(&(tick, *number)));
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The memory tier: tables of entries that readers walk without a lock, and one ledger of accounts.
+//!
+//! A reader pins itself (a store to memory of its own thread), walks a table and leaves a mark. A writer takes
+//! the lock of the key's shard and, inside it, for a moment, the ledger's; never two shards' at once. What an
+//! insertion pushes out of other shards it removes after its own shard is unlocked.
+//!
+//! Invariants: whoever unlinks an entry from its table, and nobody else, reports its removal; pins outlast
+//! locks, so that what a pin frees (the user's `Drop`) never runs under a lock; the only user code under a
+//! shard's lock is the `Eq` of keys, and an `Eq` that calls back is refused with a panic.
+
+pub(crate) mod ledger;
+pub(crate) mod table;
+
+use std::fmt;
+
+use seize::{Collector, Guard, LocalGuard};
+
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Extra, Held, Tag};
+use crate::expiration::{Life, Lives};
+use crate::flight::Flights;
+use crate::policy::{Marking, Policy, Ticks};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, OwnLine};
+use ledger::{EntryId, Ledger, Newcomer, Residents, Victim, Victims};
+use table::{Occupancy, Table};
+
+/// A reader's or writer's presence: what it saw stays allocated until it is dropped.
+pub(crate) type Pin<'a> = LocalGuard<'a>;
+
+pub(crate) struct Memory<K, V> {
+    shards: Box<[OwnLine<Shard<K, V>>]>,
+    ledger: Mutex<Ledger>,
+    ticks: Option<Ticks>,
+    marking: Marking,
+    /// By thread: the weight of what was unlinked and may not be freed yet.
+    unlinked: Box<[OwnLine<AtomicU64>]>,
+    /// How much of that may gather: a hundredth of the capacity.
+    slack: AtomicU64,
+    collector: Collector,
+}
+
+struct Shard<K, V> {
+    table: Table<Entry<K, V>>,
+    state: Mutex<ShardState<K, V>>,
+    /// The thread that holds the lock, plus one.
+    holder: AtomicUsize,
+}
+
+#[derive(Default)]
+pub(crate) struct ShardState<K, V> {
+    room: Occupancy,
+    pub(crate) flights: Flights<K, V>,
+}
+
+/// A shard whose lock is held.
+pub(crate) struct Locked<'a, K, V> {
+    memory: &'a Memory<K, V>,
+    shard: &'a Shard<K, V>,
+    pub(crate) state: MutexGuard<'a, ShardState<K, V>>,
+}
+
+impl<K, V> Drop for Locked<'_, K, V> {
+    fn drop(&mut self) {
+        // Relaxed: only this thread ever asks for its own number.
+        self.shard.holder.store(0, Ordering::Relaxed);
+    }
+}
+
+/// An entry before it has a place.
+pub(crate) struct Draft<K, V> {
+    pub(crate) hash: u64,
+    pub(crate) key: K,
+    pub(crate) held: Held<V>,
+    pub(crate) weight: u64,
+    pub(crate) life: Life,
+    pub(crate) written: Timestamp,
+    pub(crate) tags: Box<[Tag]>,
+}
+
+/// What a write pushed out; references are good for as long as the pin.
+pub(crate) struct Displaced<'g, K, V> {
+    pub(crate) replaced: Option<&'g Entry<K, V>>,
+    pub(crate) victims: Victims,
+    /// The draft, if it was too heavy to come in: dropped by the caller, outside the lock.
+    pub(crate) refused: Option<Draft<K, V>>,
+}
+
+impl<K, V> Memory<K, V> {
+    pub(crate) fn new(policy: Policy, capacity: u64, lives: Lives) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = (threads * 4).next_power_of_two().clamp(8, 128);
+        let marking = policy.marking();
+        Self {
+            shards: (0..shards).map(|_| OwnLine(Shard::new())).collect(),
+            ledger: Mutex::new(Ledger::new(policy, capacity, lives)),
+            ticks: (marking == Marking::Tick).then(Ticks::new),
+            marking,
+            unlinked: (0..8).map(|_| OwnLine::default()).collect(),
+            slack: AtomicU64::new(capacity / 100),
+            collector: Collector::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pin(&self) -> Pin<'_> {
+        self.collector.enter()
+    }
+
+    #[inline]
+    fn shard(&self, hash: u64) -> &Shard<K, V> {
+        #[allow(clippy::cast_possible_truncation, reason = "the result is below the shard count")]
+        let index = (hash >> 52) as usize & (self.shards.len() - 1);
+        &self.shards[index].0
+    }
+
+    #[inline]
+    pub(crate) fn find<'g>(
+        &self,
+        hash: u64,
+        pin: &'g Pin<'_>,
+        matches: impl Fn(&K) -> bool,
+    ) -> Option<&'g Entry<K, V>> {
+        self.shard(hash)
+            .table
+            .find(hash, pin, |entry| matches(&entry.key))
+    }
+
+    fn find_id<'g>(&self, hash: u64, id: EntryId, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>> {
+        self.shard(hash).table.find(hash, pin, |entry| entry.id == id)
+    }
+
+    /// Leaves the policy's mark of a hit.
+    #[inline]
+    pub(crate) fn mark(&self, entry: &Entry<K, V>, pin: &Pin<'_>) {
+        entry.mark(self.marking, || self.hit_tick(pin));
+    }
+
+    fn hit_tick(&self, pin: &Pin<'_>) -> u64 {
+        self.ticks
+            .as_ref()
+            .map_or(0, |ticks| ticks.hit(pin.thread_id()))
+    }
+
+    /// Locks the shard of a hash.
+    ///
+    /// # Panics
+    ///
+    /// If this thread holds that lock already, which only a key's `Eq` can bring about.
+    pub(crate) fn lock(&self, hash: u64, pin: &Pin<'_>) -> Locked<'_, K, V> {
+        self.lock_shard(self.shard(hash), pin)
+    }
+
+    fn lock_shard<'a>(&'a self, shard: &'a Shard<K, V>, pin: &Pin<'_>) -> Locked<'a, K, V> {
+        let me = pin.thread_id() + 1;
+        // Relaxed: only a thread's own number matters to it. A model checker's threads share one number.
+        assert!(
+            cfg!(shuttle) || shard.holder.load(Ordering::Relaxed) != me,
+            "scrubjay: the `Eq` of a key called a method that changes the cache it is compared in; \
+             compare keys without using that cache"
+        );
+        let state = shard.state.lock();
+        shard.holder.store(me, Ordering::Relaxed);
+        Locked {
+            memory: self,
+            shard,
+            state,
+        }
+    }
+
+    /// Locks every shard in turn, one at a time.
+    pub(crate) fn for_each_shard(&self, pin: &Pin<'_>, mut work: impl FnMut(Locked<'_, K, V>)) {
+        for shard in &self.shards {
+            work(self.lock_shard(&shard.0, pin));
+        }
+    }
+
+    /// Unlinks a victim of the ledger's; `None` if somebody else was faster.
+    pub(crate) fn unlink<'g>(&self, victim: Victim, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>> {
+        let mut locked = self.lock(victim.hash, pin);
+        let entry = self.find_id(victim.hash, victim.id, pin)?;
+        let state = &mut *locked.state;
+        locked.shard.table.remove(&mut state.room, entry, pin);
+        Some(entry)
+    }
+
+    /// Removes the entry of that id; `None` if it has left already.
+    pub(crate) fn remove_id<'g>(
+        &self,
+        hash: u64,
+        id: EntryId,
+        pin: &'g Pin<'_>,
+    ) -> Option<&'g Entry<K, V>> {
+        let mut locked = self.lock(hash, pin);
+        let entry = self.find_id(hash, id, pin)?;
+        locked.remove(entry, pin);
+        Some(entry)
+    }
+
+    /// Visits the entries without a lock.
+    pub(crate) fn iter<'g>(&self, pin: &'g Pin<'_>) -> impl Iterator<Item = &'g Entry<K, V>>
+    where
+        K: 'g,
+        V: 'g,
+    {
+        self.shards
+            .iter()
+            .flat_map(move |shard| shard.0.table.iter(pin))
+    }
+
+    /// Closes the records of up to `most` entries whose time is over; the caller unlinks them.
+    pub(crate) fn expire(
+        &self,
+        now: impl FnOnce() -> Timestamp,
+        most: usize,
+        pin: &Pin<'_>,
+    ) -> Victims {
+        let mut ledger = self.ledger.lock();
+        if !ledger.has_deadlines() {
+            return Victims::default();
+        }
+        ledger.expire(now(), most, &InTables { memory: self, pin })
+    }
+
+    pub(crate) fn set_capacity(&self, capacity: u64, pin: &Pin<'_>) -> Victims {
+        // Relaxed: an estimate that publishes nothing.
+        self.slack.store(capacity / 100, Ordering::Relaxed);
+        let residents = InTables { memory: self, pin };
+        self.ledger.lock().set_capacity(capacity, &residents)
+    }
+
+    pub(crate) fn tagged(&self, tag: &str) -> Vec<(u64, EntryId)> {
+        self.ledger.lock().tagged(tag)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ledger.lock().len()
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.ledger.lock().weight()
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.ledger.lock().capacity()
+    }
+
+    pub(crate) fn forget_if_empty(&self) {
+        self.ledger.lock().forget_if_empty();
+    }
+
+    /// Notes that an entry was unlinked, and has what was unlinked freed once that is worth its cost.
+    ///
+    /// Freeing costs a system call, so unlinked entries gather until they weigh a hundredth of the capacity
+    /// (or are 32); `at_once` is for removals that somebody asked for.
+    pub(crate) fn unlinked(&self, weight: u64, at_once: bool, pin: &Pin<'_>) {
+        let slot = &self.unlinked[pin.thread_id() % self.unlinked.len()].0;
+        // Relaxed: an estimate that publishes nothing.
+        let gathered = slot.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
+        if at_once || gathered > self.slack.load(Ordering::Relaxed) {
+            slot.store(0, Ordering::Relaxed);
+            pin.flush();
+        }
+    }
+
+    /// Panics unless tables and ledger agree and every invariant of theirs holds. No other call may run.
+    pub(crate) fn assert_consistent(&self) {
+        let pin = self.pin();
+        let entries: Vec<(EntryId, u64)> =
+            (self.iter(&pin).map(|entry| (entry.id, entry.weight()))).collect();
+        self.for_each_shard(&pin, |locked| {
+            locked
+                .shard
+                .table
+                .assert_consistent(&locked.state.room, &pin);
+        });
+        self.ledger.lock().assert_consistent(&entries);
+    }
+}
+
+impl<K, V> Locked<'_, K, V> {
+    pub(crate) fn find<'g>(
+        &self,
+        hash: u64,
+        pin: &'g Pin<'_>,
+        matches: impl Fn(&K) -> bool,
+    ) -> Option<&'g Entry<K, V>> {
+        self.shard
+            .table
+            .find(hash, pin, |entry| matches(&entry.key))
+    }
+
+    /// Stores a draft in the place of `old`, which is what the table has for its key.
+    pub(crate) fn store<'g>(
+        &mut self,
+        draft: Draft<K, V>,
+        old: Option<&'g Entry<K, V>>,
+        pin: &'g Pin<'_>,
+    ) -> Displaced<'g, K, V> {
+        let mut displaced = Displaced {
+            replaced: old,
+            victims: Victims::default(),
+            refused: None,
+        };
+        let Some((id, tick)) = self.account(&draft, old, &mut displaced.victims, pin) else {
+            if let Some(old) = old {
+                self.shard.table.remove(&mut self.state.room, old, pin);
+            }
+            displaced.refused = Some(draft);
+            return displaced;
+        };
+        let extra = Extra::of(draft.weight, draft.life, draft.written, draft.tags);
+        let entry = Entry::new(draft.key, draft.hash, id, tick, extra, draft.held);
+        match old {
+            Some(old) => self.shard.table.replace(old, entry, pin),
+            None => self.shard.table.insert(&mut self.state.room, entry, pin),
+        }
+        displaced
+    }
+
+    /// Books a draft in and what it replaces out; `None` if it is too heavy to come in.
+    fn account(
+        &self,
+        draft: &Draft<K, V>,
+        old: Option<&Entry<K, V>>,
+        victims: &mut Victims,
+        pin: &Pin<'_>,
+    ) -> Option<(EntryId, u64)> {
+        let memory = self.memory;
+        let mut ledger = memory.ledger.lock();
+        if let Some(old) = old {
+            ledger.remove(old.id);
+        }
+        if !ledger.admits(draft.weight) {
+            return None;
+        }
+        let tick = memory
+            .ticks
+            .as_ref()
+            .map_or(0, |ticks| ticks.insertion(pin.thread_id()));
+        let newcomer = Newcomer {
+            hash: draft.hash,
+            weight: draft.weight,
+            tick,
+            end: draft.life.end(draft.written),
+            tags: draft.tags.clone(),
+            is_failure: draft.held.is_failure(),
+        };
+        let id = ledger.add(newcomer, victims, &InTables { memory, pin });
+        Some((id, tick))
+    }
+
+    /// Unlinks an entry of this shard that was found under this lock.
+    pub(crate) fn remove(&mut self, entry: &Entry<K, V>, pin: &Pin<'_>) {
+        self.memory.ledger.lock().remove(entry.id);
+        self.shard.table.remove(&mut self.state.room, entry, pin);
+    }
+
+    /// Unlinks everything in this shard.
+    pub(crate) fn take_all<'g>(&mut self, pin: &'g Pin<'_>) -> Vec<&'g Entry<K, V>> {
+        let entries = self.shard.table.take_all(&mut self.state.room, pin);
+        let mut ledger = self.memory.ledger.lock();
+        for entry in &entries {
+            ledger.remove(entry.id);
+        }
+        entries
+    }
+}
+
+/// Answers the ledger's questions by looking into the tables.
+struct InTables<'a, K, V> {
+    memory: &'a Memory<K, V>,
+    pin: &'a Pin<'a>,
+}
+
+impl<K, V> Residents for InTables<'_, K, V> {
+    fn take_bit(&self, hash: u64, id: EntryId) -> bool {
+        let entry = self.memory.find_id(hash, id, self.pin);
+        entry.is_some_and(Entry::take_bit)
+    }
+
+    fn tick(&self, hash: u64, id: EntryId) -> u64 {
+        let entry = self.memory.find_id(hash, id, self.pin);
+        entry.map_or(0, Entry::tick)
+    }
+
+    fn end(&self, hash: u64, id: EntryId) -> Option<Timestamp> {
+        let entry = self.memory.find_id(hash, id, self.pin);
+        entry.map(Entry::end)
+    }
+}
+
+impl<K, V> Shard<K, V> {
+    fn new() -> Self {
+        Self {
+            table: Table::new(),
+            state: Mutex::new(ShardState {
+                room: Occupancy::default(),
+                flights: Flights::default(),
+            }),
+            holder: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Memory<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,395 @@
+//! The accounts of the memory tier: what is resident, what it weighs, when it ends, which tags it has.
+//!
+//! One ledger for the whole cache, behind one lock that only writers take, so capacity is one number and not a
+//! share per shard. Invariants: the total weight never exceeds the capacity; every entry in a table has a
+//! record from before it was published until someone decided its removal; no user code runs here.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::clock::Timestamp;
+use crate::entry::Tag;
+use crate::expiration::{Deadlines, Lives};
+use crate::policy::{Marks, Policy, Rules};
+use crate::removal::RemovalCause;
+
+/// Number (low half) and generation (high half) of a record.
+pub(crate) type EntryId = u64;
+
+type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type FastSet<K> = HashSet<K, foldhash::fast::RandomState>;
+
+/// What the ledger asks of the entries themselves. The answers come from the tables, without a lock.
+pub(crate) trait Residents {
+    fn take_bit(&self, hash: u64, id: EntryId) -> bool;
+    fn tick(&self, hash: u64, id: EntryId) -> u64;
+    /// The end of life as moved by hits, or `None` if the entry is not in a table (yet, or any more).
+    fn end(&self, hash: u64, id: EntryId) -> Option<Timestamp>;
+}
+
+/// An entry that wants to come in.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) hash: u64,
+    pub(crate) weight: u64,
+    pub(crate) tick: u64,
+    pub(crate) end: Timestamp,
+    pub(crate) tags: Box<[Tag]>,
+    pub(crate) is_failure: bool,
+}
+
+/// An entry that must leave its table; its record is gone already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Victim {
+    pub(crate) hash: u64,
+    pub(crate) id: EntryId,
+    pub(crate) cause: RemovalCause,
+}
+
+/// Usually none or one, and then without an allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Victims {
+    first: Option<Victim>,
+    rest: Vec<Victim>,
+}
+
+impl Victims {
+    fn push(&mut self, victim: Victim) {
+        match &mut self.first {
+            None => self.first = Some(victim),
+            Some(_) => self.rest.push(victim),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+impl IntoIterator for Victims {
+    type Item = Victim;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Victim>, std::vec::IntoIter<Victim>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Vacant,
+    /// Counted by `len`.
+    Fresh,
+    /// Expired, but kept as a stand-in while it is refreshed or if the load fails.
+    Stale,
+    Failure,
+}
+
+#[derive(Debug)]
+struct Record {
+    state: State,
+    generation: u32,
+    hash: u64,
+    weight: u64,
+    tags: Box<[Tag]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    records: Vec<Record>,
+    vacant: Vec<u32>,
+    rules: Box<dyn Rules>,
+    lives: Lives,
+    deadlines: Deadlines,
+    tags: FastMap<Tag, FastSet<EntryId>>,
+    weight: u64,
+    capacity: u64,
+    fresh: usize,
+}
+
+/// The policy's view of the residents: numbers instead of ids.
+struct Marked<'a> {
+    records: &'a [Record],
+    residents: &'a dyn Residents,
+}
+
+impl Marks for Marked<'_> {
+    fn take_bit(&self, number: u32) -> bool {
+        let record = &self.records[number as usize];
+        self.residents.take_bit(record.hash, id_of(number, record))
+    }
+
+    fn tick(&self, number: u32) -> u64 {
+        let record = &self.records[number as usize];
+        self.residents.tick(record.hash, id_of(number, record))
+    }
+}
+
+fn id_of(number: u32, record: &Record) -> EntryId {
+    u64::from(record.generation) << 32 | u64::from(number)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the low half is the number")]
+fn number_of(id: EntryId) -> u32 {
+    id as u32
+}
+
+impl Ledger {
+    pub(crate) fn new(policy: Policy, capacity: u64, lives: Lives) -> Self {
+        Self {
+            records: Vec::new(),
+            vacant: Vec::new(),
+            rules: policy.rules(capacity),
+            lives,
+            deadlines: Deadlines::default(),
+            tags: FastMap::default(),
+            weight: 0,
+            capacity,
+            fresh: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.fresh
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Whether an entry of this weight could come in at all.
+    pub(crate) fn admits(&self, weight: u64) -> bool {
+        weight <= self.capacity && self.capacity > 0
+    }
+
+    /// Makes room for an entry that is admitted, and opens its record.
+    pub(crate) fn add(
+        &mut self,
+        newcomer: Newcomer,
+        victims: &mut Victims,
+        residents: &dyn Residents,
+    ) -> EntryId {
+        self.shrink_to(self.capacity - newcomer.weight, victims, residents);
+        let number = self.vacant.pop().unwrap_or_else(|| self.grow());
+        let record = &mut self.records[number as usize];
+        record.state = if newcomer.is_failure {
+            State::Failure
+        } else {
+            State::Fresh
+        };
+        record.hash = newcomer.hash;
+        record.weight = newcomer.weight;
+        record.tags = newcomer.tags;
+        let id = id_of(number, record);
+        for tag in &record.tags {
+            self.tags.entry(tag.clone()).or_default().insert(id);
+        }
+        self.fresh += usize::from(!newcomer.is_failure);
+        self.weight += newcomer.weight;
+        self.deadlines.push(newcomer.end, id);
+        self.drop_left_over_deadlines();
+        if newcomer.weight > 0 {
+            self.rules
+                .insert(number, newcomer.hash, newcomer.weight, newcomer.tick);
+        }
+        id
+    }
+
+    fn grow(&mut self) -> u32 {
+        let number = u32::try_from(self.records.len()).expect("fewer than 2^32 entries");
+        self.records.push(Record {
+            state: State::Vacant,
+            generation: 0,
+            hash: 0,
+            weight: 0,
+            tags: Box::default(),
+        });
+        number
+    }
+
+    /// Closes an entry's record; false if somebody else decided its removal before.
+    pub(crate) fn remove(&mut self, id: EntryId) -> bool {
+        if self.close(id).is_none() {
+            return false;
+        }
+        self.rules.remove(number_of(id));
+        true
+    }
+
+    /// Closes a record on all accounts but the policy's.
+    fn close(&mut self, id: EntryId) -> Option<u64> {
+        let record = self.records.get_mut(number_of(id) as usize)?;
+        if record.state == State::Vacant || id_of(number_of(id), record) != id {
+            return None;
+        }
+        self.fresh -= usize::from(record.state == State::Fresh);
+        self.weight -= record.weight;
+        record.state = State::Vacant;
+        // A number whose generations are used up is retired, so an id never comes back.
+        if let Some(generation) = record.generation.checked_add(1) {
+            record.generation = generation;
+            self.vacant.push(number_of(id));
+        }
+        let hash = record.hash;
+        for tag in std::mem::take(&mut record.tags) {
+            if let Some(ids) = self.tags.get_mut(&tag) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.tags.remove(&tag);
+                }
+            }
+        }
+        Some(hash)
+    }
+
+    fn shrink_to(&mut self, weight: u64, victims: &mut Victims, residents: &dyn Residents) {
+        while self.weight > weight {
+            let marks = Marked {
+                records: &self.records,
+                residents,
+            };
+            let number = self
+                .rules
+                .victim(&marks)
+                .expect("entries with a weight are known to the policy");
+            let id = id_of(number, &self.records[number as usize]);
+            let hash = self.close(id).expect("the policy knows only residents");
+            victims.push(Victim {
+                hash,
+                id,
+                cause: RemovalCause::Evicted,
+            });
+        }
+    }
+
+    pub(crate) fn set_capacity(&mut self, capacity: u64, residents: &dyn Residents) -> Victims {
+        let mut victims = Victims::default();
+        self.capacity = capacity;
+        self.rules.set_capacity(capacity);
+        self.shrink_to(capacity, &mut victims, residents);
+        if capacity == 0 {
+            let weightless: Vec<EntryId> = self.ids().collect();
+            for id in weightless {
+                let hash = self.close(id).expect("listed records are open");
+                let cause = RemovalCause::Evicted;
+                victims.push(Victim { hash, id, cause });
+            }
+        }
+        victims
+    }
+
+    fn ids(&self) -> impl Iterator<Item = EntryId> {
+        (0u32..)
+            .zip(&self.records)
+            .filter(|(_, record)| record.state != State::Vacant)
+            .map(|(number, record)| id_of(number, record))
+    }
+
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.deadlines.len() > 0
+    }
+
+    /// Closes the records of up to `most` entries whose time is over.
+    pub(crate) fn expire(
+        &mut self,
+        now: Timestamp,
+        most: usize,
+        residents: &dyn Residents,
+    ) -> Victims {
+        let mut victims = Victims::default();
+        for _ in 0..most {
+            let Some(id) = self.deadlines.pop_due(now) else {
+                break;
+            };
+            if let Some(victim) = self.expire_one(id, now, residents) {
+                victims.push(victim);
+            }
+        }
+        victims
+    }
+
+    fn expire_one(
+        &mut self,
+        id: EntryId,
+        now: Timestamp,
+        residents: &dyn Residents,
+    ) -> Option<Victim> {
+        let record = self.records.get_mut(number_of(id) as usize)?;
+        if record.state == State::Vacant || id_of(number_of(id), record) != id {
+            return None;
+        }
+        // An entry that is not in its table yet was due when it was written.
+        let end = residents.end(record.hash, id).unwrap_or(now);
+        let kept_until = match record.state {
+            State::Failure => end,
+            _ => self.lives.kept_until(end),
+        };
+        let again = if now < end { end } else { kept_until };
+        if now < again {
+            if now >= end && record.state == State::Fresh {
+                record.state = State::Stale;
+                self.fresh -= 1;
+            }
+            self.deadlines.push(again, id);
+            return None;
+        }
+        let hash = record.hash;
+        self.remove(id);
+        Some(Victim {
+            hash,
+            id,
+            cause: RemovalCause::Expired,
+        })
+    }
+
+    /// Forgets deadlines of entries that are gone once they are the larger part.
+    fn drop_left_over_deadlines(&mut self) {
+        let open = self.records.len() - self.vacant.len();
+        if self.deadlines.len() > 2 * open + 64 {
+            let records = &self.records;
+            self.deadlines.retain(|id| {
+                let record = &records[number_of(id) as usize];
+                record.state != State::Vacant && id_of(number_of(id), record) == id
+            });
+        }
+    }
+
+    /// The entries that carry a tag.
+    pub(crate) fn tagged(&self, tag: &str) -> Vec<(u64, EntryId)> {
+        let ids = self.tags.get(tag).into_iter().flatten();
+        ids.map(|id| (self.records[number_of(*id) as usize].hash, *id))
+            .collect()
+    }
+
+    /// Forgets what policy and deadlines learnt, if nothing is left to know.
+    pub(crate) fn forget_if_empty(&mut self) {
+        if self.ids().next().is_none() {
+            self.rules.clear();
+            self.deadlines.clear();
+        }
+    }
+
+    /// Panics unless all sums are right and `entries` (id and weight) are exactly the open records.
+    pub(crate) fn assert_consistent(&self, entries: &[(EntryId, u64)]) {
+        let mut open: Vec<EntryId> = self.ids().collect();
+        let mut found: Vec<EntryId> = entries.iter().map(|(id, _)| *id).collect();
+        open.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(open, found, "records and entries are the same");
+        assert_eq!(self.weight, entries.iter().map(|(_, weight)| weight).sum());
+        assert!(self.weight <= self.capacity);
+        let fresh = self.records.iter().filter(|r| r.state == State::Fresh);
+        assert_eq!(fresh.count(), self.fresh);
+        let weighty: Vec<(u32, u64)> = entries
+            .iter()
+            .filter(|(_, weight)| *weight > 0)
+            .map(|(id, weight)| (number_of(*id), *weight))
+            .collect();
+        self.rules.assert_consistent(&weighty);
+        let tagged: usize = self.tags.values().map(HashSet::len).sum();
+        assert_eq!(tagged, self.records.iter().map(|r| r.tags.len()).sum());
+    }
+}
