@@ -35,7 +35,9 @@ pub(crate) struct Options<K, V> {
     pub(crate) share_errors: bool,
     pub(crate) load_timeout: Option<Duration>,
     pub(crate) clock: Box<dyn Clock>,
-    pub(crate) naming: Arc<Naming<K>>,
+    pub(crate) naming: Option<Arc<Naming<K>>>,
+    /// Whether nothing has to be decided about an entry when it is written.
+    pub(crate) is_plain: bool,
 }
 
 /// Collects the options of a [`Cache`]; made by [`Cache::builder`].
@@ -500,7 +502,7 @@ where
     /// use std::panic::{catch_unwind, AssertUnwindSafe};
     ///
     /// let cache: Cache<u32, u32> =
-    ///     Cache::builder().name("twice").describe_keys(|key| key.to_string()).build()?;
+    ///     Cache::builder().name("twice").describe_keys(|key: &u32| key.to_string()).build()?;
     /// let recursion = || cache.get_or_insert_with(&1, || cache.get_or_insert_with(&1, || 2));
     /// let panic = catch_unwind(AssertUnwindSafe(recursion)).unwrap_err();
     /// assert!(panic.downcast_ref::<String>().unwrap().contains("twice(1) → twice(1)"));
@@ -529,10 +531,20 @@ where
     pub fn build(self) -> Result<Cache<K, V>, Error> {
         self.check()
             .map_err(|message| Error::new(ErrorKind::Option, message))?;
-        let name = self
-            .name
-            .unwrap_or_else(|| format!("{} → {}", short::<K>(), short::<V>()));
+        let is_named = self.name.is_some() || self.describe.is_some();
+        let naming = is_named.then(|| {
+            Arc::new(Naming {
+                name: self.name,
+                describe: self.describe,
+            })
+        });
+        let is_plain = self.weigher.is_none()
+            && self.expire_with.is_none()
+            && self.store_if.is_none()
+            && self.tagger.is_none()
+            && !self.lives.need_clock();
         Ok(Cache::with_options(Options {
+            is_plain,
             capacity: self.capacity,
             policy: self.policy,
             lives: self.lives,
@@ -548,10 +560,7 @@ where
             clock: self
                 .clock
                 .unwrap_or_else(|| Box::new(SystemClock::default())),
-            naming: Arc::new(Naming {
-                name,
-                describe: self.describe,
-            }),
+            naming,
         }))
     }
 
@@ -665,15 +674,6 @@ where
         self.hold = |value| Held::Weak(Box::new(Arc::downgrade(&value)));
         self
     }
-}
-
-/// A type's name without the paths of its parts.
-fn short<T>() -> String {
-    let mut short = String::new();
-    for part in std::any::type_name::<T>().split_inclusive(['<', ',', ' ', '(', '[', '&']) {
-        short.push_str(part.rsplit("::").next().unwrap_or(part));
-    }
-    short
 }
 
 impl<K, V> fmt::Debug for Builder<K, V> {

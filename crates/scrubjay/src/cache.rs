@@ -17,6 +17,7 @@ use seize::Guard;
 use crate::builder::{Builder, Options};
 use crate::call::{Core, Fallible, InTurn, Infallible, Own};
 use crate::entry::{Entry, Tag};
+use crate::flight;
 use crate::key::ByRef;
 use crate::stats::{Event, Stats};
 use crate::tier::memory::Pin;
@@ -193,8 +194,8 @@ where
     /// assert_eq!(scrubjay::Cache::<u32, String>::new().name(), "u32 → String");
     /// ```
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.core.options.naming.name
+    pub fn name(&self) -> String {
+        flight::name::<K, V>(self.core.options.naming.as_deref())
     }
 
     /// Finds a fresh entry without counting or marking anything.
@@ -302,6 +303,16 @@ where
         let new = prepared.map(|prepared| (prepared, held));
         core.replace(locked, hash, key, new, old, &pin);
         drop(overtaken);
+    }
+
+    /// Stores a pair unless its key has a fresh entry or something would have to leave; says whether it did.
+    pub(crate) fn add_if_room(&self, key: K, value: V, weight: u64, own: Own) -> bool {
+        let fits = self.weight().saturating_add(weight) <= self.capacity();
+        let stores = fits && !self.contains_key(&key);
+        if stores {
+            self.write(key, value, own);
+        }
+        stores
     }
 
     /// Returns the number of fresh entries, exactly; expired ones are removed on the way.
@@ -746,8 +757,8 @@ where
         entries.into_iter()
     }
 
-    /// Stores the pairs whose keys have no fresh entry, until the capacity is reached; pushes nothing out.
-    /// Returns how many it stored.
+    /// Stores the pairs whose keys have no fresh entry and for which there is room; pushes nothing out. Returns
+    /// how many it stored.
     ///
     /// ```
     /// let cache = scrubjay::Cache::builder().capacity(2).build()?;
@@ -757,17 +768,18 @@ where
     /// # Ok::<(), scrubjay::Error>(())
     /// ```
     pub fn warm(&self, pairs: impl IntoIterator<Item = (K, V)>) -> usize {
-        let mut stored = 0;
-        for (key, value) in pairs {
-            if self.weight() >= self.capacity() {
-                break;
-            }
-            if !self.contains_key(&key) {
-                self.insert(key, value);
-                stored += 1;
-            }
-        }
-        stored
+        let weigher = self.core.options.weigher.as_ref();
+        let pairs = pairs.into_iter();
+        let pairs = pairs.take_while(|_| self.weight() < self.capacity());
+        let pairs = pairs.map(|(key, value)| {
+            let weight = weigher.map_or(1, |weigher| weigher(&key, &value));
+            let own = Own {
+                weight: Some(weight),
+                ..Own::default()
+            };
+            self.add_if_room(key, value, weight, own)
+        });
+        pairs.filter(|stored| *stored).count()
     }
 }
 
@@ -784,7 +796,7 @@ where
 impl<K, V> fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("name", &self.core.options.naming.name)
+            .field("name", &flight::name::<K, V>(self.core.options.naming.as_deref()))
             .field("len", &self.core.memory.len())
             .field("weight", &self.core.memory.weight())
             .finish_non_exhaustive()

@@ -22,9 +22,10 @@ use std::task::Poll;
 use crate::builder::Options;
 use crate::cache::Action;
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Held, SharedError, Tag};
+use crate::entry::{Entry, Extra, Held, SharedError, Tag};
 use crate::expiration::{Freshness, Life};
 use crate::flight::cycle::{self, Entered};
+use crate::flight::{self};
 use crate::flight::{Flight, Joined, Landable, Outcome, Waited};
 use crate::key::Query;
 use crate::removal::{self, RemovalCause};
@@ -152,7 +153,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     pub(crate) fn new(options: Options<K, V>) -> Self {
         Self {
             memory: Memory::new(options.policy, options.capacity, options.lives),
-            counters: Counters::new(),
+            counters: Counters::default(),
             hasher: foldhash::fast::RandomState::default(),
             timed: AtomicBool::new(false),
             options,
@@ -197,15 +198,35 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
 
     /// The straight line of a call: a fresh entry that needs no refresh, or nothing.
     #[inline]
-    fn hit<P: Plan<V>>(&self, hash: u64, query: &impl Query<K>, plan: &P) -> Option<P::Answer> {
-        let pin = self.memory.pin();
-        let entry = self.memory.find(hash, &pin, |key| query.matches(key))?;
+    fn hit<P: Plan<V>>(
+        &self,
+        hash: u64,
+        query: &impl Query<K>,
+        plan: &P,
+        pin: &Pin<'_>,
+    ) -> Option<P::Answer> {
+        let entry = self.memory.find(hash, pin, |key| query.matches(key))?;
         if self.freshness(entry) != Freshness::Fresh {
             return None;
         }
         let answer = answer(entry, plan)?;
-        self.note_hit(entry, &pin);
+        self.note_hit(entry, pin);
         Some(answer)
+    }
+
+    /// Takes the straight line, or begins the longer one.
+    #[inline]
+    fn start<P: Plan<V>>(
+        self: &Arc<Self>,
+        hash: u64,
+        query: &impl Query<K>,
+        plan: &P,
+    ) -> Begun<'_, K, V, P::Answer> {
+        let pin = self.memory.pin();
+        match self.hit(hash, query, plan, &pin) {
+            Some(answer) => Begun::Serve(answer, Served::Hit),
+            None => self.begin(hash, query, plan, &pin),
+        }
     }
 
     /// Decides how a call goes on that found nothing servable at first.
@@ -215,19 +236,19 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         hash: u64,
         query: &impl Query<K>,
         plan: &P,
+        pin: &Pin<'_>,
     ) -> Begun<'_, K, V, P::Answer> {
-        let pin = self.memory.pin();
         let flight = self.new_flight(hash, query);
-        let mut locked = self.memory.lock(hash, &pin);
+        let mut locked = self.memory.lock(hash, pin);
         let joined = (locked.state.flights)
             .find(hash, |key| query.matches(key))
             .map(|flight| flight.join());
-        let entry = locked.find(hash, &pin, |key| query.matches(key));
+        let entry = locked.find(hash, pin, |key| query.matches(key));
         let freshness = entry.map_or(Freshness::Expired, |entry| self.freshness(entry));
         if joined.is_none() && freshness != Freshness::Fresh {
             locked.state.flights.add(flight.clone());
             drop(locked);
-            return self.lead(flight, entry, freshness, plan, &pin);
+            return self.lead(flight, entry, freshness, plan, pin);
         }
         drop(locked);
         // From here on no lock is held: answering is the user's `Clone`.
@@ -236,12 +257,12 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             Freshness::Fresh | Freshness::Due | Freshness::Stale
         );
         if let Some((entry, answer)) = answer_from(entry.filter(|_| servable), plan) {
-            self.note_hit(entry, &pin);
-            return Begun::Serve(answer, self.count_stale(freshness, &pin));
+            self.note_hit(entry, pin);
+            return Begun::Serve(answer, self.count_stale(freshness, pin));
         }
         match joined {
-            Some(joined) => self.join(joined, &pin),
-            None => self.begin_over(flight, &pin),
+            Some(joined) => self.join(joined, pin),
+            None => self.begin_over(flight, pin),
         }
     }
 
@@ -342,22 +363,8 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         load: impl FnOnce() -> P::Answer,
     ) -> (P::Answer, Served) {
         let hash = self.hash_query(query);
-        match self.hit(hash, query, plan) {
-            Some(answer) => (answer, Served::Hit),
-            None => self.fetch_missing(hash, query, plan, tags, load),
-        }
-    }
-
-    fn fetch_missing<P: Plan<V>>(
-        self: &Arc<Self>,
-        hash: u64,
-        query: &impl Query<K>,
-        plan: &P,
-        tags: impl FnOnce() -> Vec<Tag>,
-        load: impl FnOnce() -> P::Answer,
-    ) -> (P::Answer, Served) {
         loop {
-            let joined = match self.begin(hash, query, plan) {
+            let joined = match self.start(hash, query, plan) {
                 Begun::Serve(answer, served) => return (answer, served),
                 Begun::Lead(leader) => {
                     let tags = tags();
@@ -385,15 +392,13 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         load: impl FnOnce() -> F,
     ) -> (P::Answer, Served) {
         let hash = self.hash_query(query);
-        if let Some(answer) = self.hit(hash, query, plan) {
-            return (answer, Served::Hit);
-        }
         loop {
-            let joined = match self.begin(hash, query, plan) {
+            let joined = match self.start(hash, query, plan) {
                 Begun::Serve(answer, served) => return (answer, served),
-                Begun::Lead(leader) => {
+                Begun::Lead(mut leader) => {
                     let tags = tags();
                     let answer = leader.drive(load).await;
+                    leader.move_to_this_thread();
                     return leader.finish(answer, plan, tags);
                 }
                 Begun::Join(joined) => joined,
@@ -427,7 +432,9 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     ///
     /// If that wait would close a cycle; the message names it.
     fn register(&self, joined: &Joined<V>, query: &impl Query<K>) -> cycle::Registered {
-        cycle::register(joined.flight, || self.options.naming.label(&query.to_key()))
+        cycle::register(joined.flight, || {
+            flight::label::<K, V>(self.options.naming.as_deref(), &query.to_key())
+        })
             .unwrap_or_else(|message| panic!("{message}"))
     }
 
@@ -487,7 +494,9 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         if let Some(old) = displaced.replaced {
             self.notify(old, self.cause_of(old, RemovalCause::Replaced), pin);
         }
-        self.unlink(displaced.victims, pin);
+        if !displaced.victims.is_empty() {
+            self.unlink(displaced.victims, pin);
+        }
         // Relaxed: a writer that misses the first timed entry leaves it to the next one.
         if self.timed.load(Ordering::Relaxed) {
             self.expire(EXPIRED_PER_WRITE, pin);
@@ -539,6 +548,9 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     /// Runs the user's functions; no lock is held.
     pub(crate) fn draft(&self, key: &K, value: &V, hash: u64, own: Own) -> Option<Prepared> {
         let options = &self.options;
+        if options.is_plain && own.is_plain() {
+            return Some(Prepared(None));
+        }
         if let Some(test) = &options.store_if
             && !test(key, value)
         {
@@ -554,43 +566,38 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         if let Some(tagger) = &options.tagger {
             tags.extend(tagger(key, value));
         }
-        tags.sort_unstable();
-        tags.dedup();
-        let prepared = Prepared {
-            weight: own.weight.unwrap_or_else(|| {
-                options
-                    .weigher
-                    .as_ref()
-                    .map_or(1, |weigher| weigher(key, value))
-            }),
-            life: options.lives.of_value(now, life, hash),
-            written: now,
-            tags: tags.into(),
-        };
-        self.is_worth_storing(&prepared).then_some(prepared)
+        let weigher = options.weigher.as_ref();
+        let weight = own
+            .weight
+            .unwrap_or_else(|| weigher.map_or(1, |weigher| weigher(key, value)));
+        let life = options.lives.of_value(now, life, hash);
+        self.prepare(weight, life, now, tags)
     }
 
-    fn is_worth_storing(&self, prepared: &Prepared) -> bool {
-        let end = prepared.life.end(prepared.written);
-        if end < Timestamp::NEVER || prepared.life.refresh_at < Timestamp::NEVER {
+    fn prepare(
+        &self,
+        weight: u64,
+        life: Life,
+        now: Timestamp,
+        mut tags: Vec<Tag>,
+    ) -> Option<Prepared> {
+        tags.sort_unstable();
+        tags.dedup();
+        let end = life.end(now);
+        if end < Timestamp::NEVER {
             // Relaxed: see `report`.
             self.timed.store(true, Ordering::Relaxed);
         }
         // A life of nothing at all: the value is handed out and never served again.
-        end > prepared.written || end == Timestamp::NEVER
+        (now < end).then(|| Prepared(Extra::of(weight, life, now, tags)))
     }
 
     /// What a remembered failure is as an entry; `None` if failures are not remembered.
     fn failure_draft(&self, hash: u64, tags: Vec<Tag>) -> Option<Prepared> {
         self.options.lives.error_time_to_live?;
         let now = self.now();
-        let prepared = Prepared {
-            weight: 1,
-            life: self.options.lives.of_failure(now, hash),
-            written: now,
-            tags: tags.into(),
-        };
-        self.is_worth_storing(&prepared).then_some(prepared)
+        let life = self.options.lives.of_failure(now, hash);
+        self.prepare(1, life, now, tags)
     }
 
     /// What stands in for a failed load: the old value, while the window for that lasts.
@@ -631,25 +638,27 @@ pub(crate) struct Own {
     pub(crate) tags: Vec<Tag>,
 }
 
-/// What is decided about an entry before its place is looked for.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    weight: u64,
-    life: Life,
-    written: Timestamp,
-    pub(crate) tags: Box<[Tag]>,
+impl Own {
+    fn is_plain(&self) -> bool {
+        self.time_to_live.is_none() && self.weight.is_none() && self.tags.is_empty()
+    }
 }
 
+/// What is decided about an entry before its place is looked for.
+#[derive(Debug)]
+pub(crate) struct Prepared(Option<Box<Extra>>);
+
 impl Prepared {
-    pub(crate) fn draft<K, V>(self, hash: u64, key: K, held: Held<V>) -> Draft<K, V> {
+    fn tags(&self) -> &[Tag] {
+        self.0.as_ref().map_or(&[], |extra| &extra.tags)
+    }
+
+    fn draft<K, V>(self, hash: u64, key: K, held: Held<V>) -> Draft<K, V> {
         Draft {
             hash,
             key,
             held,
-            weight: self.weight,
-            life: self.life,
-            written: self.written,
-            tags: self.tags,
+            extra: self.0,
         }
     }
 }
@@ -676,6 +685,8 @@ where
     core: C,
     flight: Option<Arc<Flight<K, V>>>,
     started: Option<Timestamp>,
+    /// The thread that leads, whose counters this load is counted on.
+    thread: usize,
 }
 
 impl<C, K, V> Leader<C, K, V>
@@ -690,6 +701,7 @@ where
             core,
             flight: Some(flight),
             started,
+            thread,
         }
     }
 
@@ -700,6 +712,11 @@ where
     /// Gives the flight back without landing it.
     fn disarm(mut self) -> Arc<Flight<K, V>> {
         self.flight.take().expect("a leader has its flight until it finishes")
+    }
+
+    /// To be called where another thread than the one that began may go on.
+    pub(crate) fn move_to_this_thread(&mut self) {
+        self.thread = self.core.memory.pin().thread_id();
     }
 
     pub(crate) fn key(&self) -> &K {
@@ -733,29 +750,28 @@ where
         plan: &P,
         tags: Vec<Tag>,
     ) -> (P::Answer, Served) {
-        let thread = self.core.memory.pin().thread_id();
         if let Some(started) = self.started.take() {
             let took = self.core.now().saturating_since(started);
-            self.core.counters.time_load(thread, took);
+            self.core.counters.time_load(self.thread, took);
         }
         let settled = plan.settle(&answer);
         if !matches!(settled, Settled::Value(_)) {
             if let Some((stand_in, value)) = self.core.stand_in(self.flight(), plan) {
-                self.count(thread, true);
+                self.count(true);
                 self.leave().land(|| Some(value));
                 return (stand_in, Served::Stale);
             }
         }
         match settled {
-            Settled::Value(value) => self.finish_value(value, &answer, plan, tags, thread),
-            Settled::Failure(value) => self.finish_failure(value, &answer, plan, tags, thread),
-            Settled::Error(error) => self.finish_error(error, tags, thread),
+            Settled::Value(value) => self.finish_value(value, &answer, plan, tags),
+            Settled::Failure(value) => self.finish_failure(value, &answer, plan, tags),
+            Settled::Error(error) => self.finish_error(error, tags),
         }
         (answer, Served::Loaded)
     }
 
-    fn count(&self, thread: usize, failed: bool) {
-        self.core.counters.count_load(thread, failed);
+    fn count(&self, failed: bool) {
+        self.core.counters.count_load(self.thread, failed);
     }
 
     fn finish_value<P: Plan<V>>(
@@ -764,7 +780,6 @@ where
         answer: &P::Answer,
         plan: &P,
         tags: Vec<Tag>,
-        thread: usize,
     ) {
         let own = Own {
             tags,
@@ -772,7 +787,7 @@ where
         };
         let flight = self.flight();
         let prepared = self.core.draft(&flight.key, &value, flight.hash, own);
-        self.count(thread, false);
+        self.count(false);
         let hold = self.core.options.hold;
         let landing = self.store(prepared, hold(value));
         landing.land(|| match plan.settle(answer) {
@@ -787,9 +802,8 @@ where
         answer: &P::Answer,
         plan: &P,
         tags: Vec<Tag>,
-        thread: usize,
     ) {
-        self.count(thread, true);
+        self.count(true);
         let shares = self.core.options.share_errors;
         let prepared = self.core.failure_draft(self.flight().hash, tags);
         let landing = match (value, prepared) {
@@ -802,8 +816,8 @@ where
         });
     }
 
-    fn finish_error(self, error: Option<SharedError>, tags: Vec<Tag>, thread: usize) {
-        self.count(thread, true);
+    fn finish_error(self, error: Option<SharedError>, tags: Vec<Tag>) {
+        self.count(true);
         let shares = self.core.options.share_errors;
         let prepared = self.core.failure_draft(self.flight().hash, tags);
         let landing = match (&error, prepared) {
@@ -827,7 +841,7 @@ where
         let flight = self.flight.take().expect("a leader has its flight until it finishes");
         let core = &*self.core;
         let pin = core.memory.pin();
-        let tags = new.as_ref().map_or(&[][..], |(prepared, _)| &prepared.tags);
+        let tags = new.as_ref().map_or(&[][..], |(prepared, _)| prepared.tags());
         let mut locked = core.memory.lock(flight.hash, &pin);
         let is_current = locked.state.flights.remove(&flight);
         let landable = Landable::of(&flight, tags);
@@ -845,7 +859,7 @@ where
     fn leave(mut self) -> Landable<V> {
         let flight = self.flight.take().expect("a leader has its flight until it finishes");
         leave(&self.core, &flight);
-        Landable::of(&flight, &[])
+        Landable::untagged(&flight)
     }
 }
 
@@ -901,7 +915,7 @@ where
             let thread = self.core.memory.pin().thread_id();
             self.core.counters.count_load(thread, true);
             leave(&self.core, &flight);
-            drop(Landable::of(&flight, &[]));
+            drop(Landable::untagged(&flight));
         }
     }
 }

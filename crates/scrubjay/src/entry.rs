@@ -16,13 +16,16 @@ use crate::tier::memory::table::Hashed;
 /// A label that many entries carry, so that they can be invalidated together.
 pub(crate) type Tag = Arc<str>;
 
+/// The id of an entry that the ledger knows nothing of.
+pub(crate) const UNACCOUNTED: u64 = u64::MAX;
+
 /// An error of a load, as waiters of any error type may find it.
 pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
 
 pub(crate) struct Entry<K, V> {
     pub(crate) hash: u64,
-    /// Number and generation in the ledger; no two entries of a cache ever have the same.
-    pub(crate) id: u64,
+    /// Number and generation in the ledger, or [`UNACCOUNTED`]. Written under the shard's lock only.
+    id: AtomicU64,
     mark: AtomicU64,
     pub(crate) extra: Option<Box<Extra>>,
     pub(crate) key: K,
@@ -63,16 +66,20 @@ impl Extra {
         weight: u64,
         life: Life,
         now: Timestamp,
-        tags: Box<[Tag]>,
+        tags: Vec<Tag>,
     ) -> Option<Box<Self>> {
         (weight != 1 || life != Life::ENDLESS || !tags.is_empty()).then(|| {
             Box::new(Self {
                 weight,
                 life,
                 accessed: AtomicU64::new(now.as_nanos()),
-                tags,
+                tags: tags.into(),
             })
         })
+    }
+
+    pub(crate) fn end(&self) -> Timestamp {
+        self.life.end(self.accessed())
     }
 }
 
@@ -87,12 +94,23 @@ impl<K, V> Entry<K, V> {
     ) -> Self {
         Self {
             hash,
-            id,
+            id: AtomicU64::new(id),
             mark: AtomicU64::new(tick),
             extra,
             key,
             held,
         }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        // Relaxed: a reader that sees an older id finds no record for it, and leaves the entry alone.
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives an entry that had none its place in the ledger.
+    pub(crate) fn set_id(&self, id: u64) {
+        // Relaxed: see `id`.
+        self.id.store(id, Ordering::Relaxed);
     }
 
     pub(crate) fn weight(&self) -> u64 {
@@ -105,9 +123,7 @@ impl<K, V> Entry<K, V> {
 
     /// The first moment at which this entry is expired, as far as is known now.
     pub(crate) fn end(&self) -> Timestamp {
-        self.extra.as_ref().map_or(Timestamp::NEVER, |extra| {
-            extra.life.end(extra.accessed())
-        })
+        self.extra.as_ref().map_or(Timestamp::NEVER, |extra| extra.end())
     }
 
     /// Asks the clock only if the entry has a life.

@@ -21,22 +21,37 @@ use hashbrown::HashTable;
 
 use crate::clock::{Clock, Timestamp};
 use crate::entry::{SharedError, Tag};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, thread};
 
-/// How a flight's key is called in messages.
+/// How a cache and its keys are called in messages, if somebody said so.
 pub(crate) struct Naming<K> {
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
     pub(crate) describe: Option<Box<dyn Fn(&K) -> String + Send + Sync>>,
 }
 
-impl<K> Naming<K> {
-    pub(crate) fn label(&self, key: &K) -> String {
-        match &self.describe {
-            Some(describe) => format!("{}({})", self.name, describe(key)),
-            None => self.name.clone(),
-        }
+/// What a key of a cache of these types is called in messages.
+pub(crate) fn label<K, V>(naming: Option<&Naming<K>>, key: &K) -> String {
+    let name = name::<K, V>(naming);
+    match naming.and_then(|naming| naming.describe.as_ref()) {
+        Some(describe) => format!("{name}({})", describe(key)),
+        None => name,
     }
+}
+
+/// What a cache of these types is called: as somebody said, or by its types.
+pub(crate) fn name<K, V>(naming: Option<&Naming<K>>) -> String {
+    naming
+        .and_then(|naming| naming.name.clone())
+        .unwrap_or_else(|| format!("{} → {}", short::<K>(), short::<V>()))
+}
+
+/// A type's name without the paths of its parts.
+fn short<T>() -> String {
+    std::any::type_name::<T>()
+        .split_inclusive(['<', ',', ' ', '(', '[', '&'])
+        .map(|part| part.rsplit("::").next().unwrap_or(part))
+        .collect()
 }
 
 impl<K> fmt::Debug for Naming<K> {
@@ -50,33 +65,39 @@ pub(crate) struct Flight<K, V> {
     pub(crate) id: u64,
     pub(crate) hash: u64,
     pub(crate) key: K,
-    naming: Arc<Naming<K>>,
+    naming: Option<Arc<Naming<K>>>,
+    /// Tags that were invalidated meanwhile, in order.
     fences: Mutex<Vec<Tag>>,
+    /// Whether there are any. Written and read under the shard's lock.
+    is_fenced: AtomicBool,
     landing: OnceLock<Arc<Landing<V>>>,
 }
 
 impl<K, V> Flight<K, V> {
-    pub(crate) fn new(hash: u64, key: K, naming: Arc<Naming<K>>) -> Self {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    pub(crate) fn new(hash: u64, key: K, naming: Option<Arc<Naming<K>>>) -> Self {
         Self {
-            // Relaxed: only uniqueness is asked of the number, nothing is published with it.
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: cycle::new_flight_id(),
             hash,
             key,
             naming,
             fences: Mutex::new(Vec::new()),
+            is_fenced: AtomicBool::new(false),
             landing: OnceLock::new(),
         }
     }
 
     /// How many of the fences were up before the first one that concerns a value with these tags.
     fn fenced_after(&self, tags: &[Tag]) -> Option<usize> {
+        // Relaxed: the shard's lock orders it.
+        if tags.is_empty() || !self.is_fenced.load(Ordering::Relaxed) {
+            return None;
+        }
         let fences = self.fences.lock();
         fences.iter().position(|fence| tags.contains(fence))
     }
 
     pub(crate) fn label(&self) -> String {
-        self.naming.label(&self.key)
+        label::<K, V>(self.naming.as_deref(), &self.key)
     }
 }
 
@@ -150,6 +171,8 @@ impl<K, V> Flights<K, V> {
     pub(crate) fn fence(&self, tag: &Tag) {
         for flight in &self.table {
             flight.fences.lock().push(tag.clone());
+            // Relaxed: the shard's lock orders it.
+            flight.is_fenced.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -217,6 +240,16 @@ impl<V> Landable<V> {
         }
     }
 
+    /// For a flight whose value's tags were never asked: any fence may concern it.
+    pub(crate) fn untagged<K>(flight: &Flight<K, V>) -> Self {
+        // Relaxed: the shard's lock orders it.
+        let is_fenced = flight.is_fenced.load(Ordering::Relaxed);
+        Self {
+            landing: flight.landing.get().cloned(),
+            joined_by: is_fenced.then_some(0),
+        }
+    }
+
     /// Whether a tag of the value was invalidated while it was loaded.
     pub(crate) fn is_fenced(&self) -> bool {
         self.joined_by.is_some()
@@ -267,7 +300,7 @@ impl<V> Joined<V> {
             clock,
             // Relaxed: only uniqueness is asked of the number.
             number: self.landing.next.fetch_add(1, Ordering::Relaxed),
-            alarm_set: false,
+            alarm: None,
         }
     }
 
@@ -293,12 +326,33 @@ pub(crate) struct Waiting<'a, V> {
     deadline: Option<Timestamp>,
     clock: &'a dyn Clock,
     number: u64,
-    alarm_set: bool,
+    alarm: Option<Arc<Alarm>>,
+}
+
+/// What a clock wakes at a deadline. Knows whether it rang, because clocks may wake early.
+struct Alarm {
+    rang: AtomicBool,
+    waker: Waker,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.rang.store(true, Ordering::SeqCst);
+        self.waker.wake_by_ref();
+    }
+}
+
+impl Alarm {
+    fn will_wake(&self, waker: &Waker) -> bool {
+        !self.rang.load(Ordering::SeqCst) && self.waker.will_wake(waker)
+    }
 }
 
 impl<V> Waiting<'_, V> {
     fn check(&mut self, waker: &Waker) -> Poll<Waited> {
         let landing = &self.joined.landing;
+        // A waker's `Clone` and `Drop` are the executor's code: they run before and after the lock.
+        let mut spare = waker.clone();
         {
             // The outcome is looked at under the lock under which the leader takes the wakers, so either it
             // is seen here or the waker is seen there.
@@ -307,8 +361,8 @@ impl<V> Waiting<'_, V> {
                 return Poll::Ready(Waited::Landed);
             }
             match wakers.iter_mut().find(|(number, _)| *number == self.number) {
-                Some((_, known)) => known.clone_from(waker),
-                None => wakers.push((self.number, waker.clone())),
+                Some((_, known)) => std::mem::swap(known, &mut spare),
+                None => wakers.push((self.number, spare)),
             }
         }
         let Some(deadline) = self.deadline else {
@@ -317,9 +371,14 @@ impl<V> Waiting<'_, V> {
         if self.clock.now() >= deadline {
             return Poll::Ready(Waited::TimedOut);
         }
-        if !self.alarm_set {
-            self.alarm_set = true;
-            self.clock.wake_at(deadline, waker.clone());
+        // Set again if it rang early, or if the future was moved to another task.
+        if !(self.alarm.as_ref()).is_some_and(|alarm| alarm.will_wake(waker)) {
+            let alarm = Arc::new(Alarm {
+                rang: AtomicBool::new(false),
+                waker: waker.clone(),
+            });
+            self.alarm = Some(alarm.clone());
+            self.clock.wake_at(deadline, Waker::from(alarm));
         }
         Poll::Pending
     }

@@ -150,7 +150,7 @@ where
     /// Removes the very entry that was seen, unless it has left already; says whether it was fresh.
     fn remove_entry(&self, entry: &Entry<K, V>) -> bool {
         let pin = self.core.memory.pin();
-        let Some(entry) = self.core.memory.remove_id(entry.hash, entry.id, &pin) else {
+        let Some(entry) = self.core.memory.remove_same(entry, &pin) else {
             return false;
         };
         let fresh = self.core.is_fresh(entry);

@@ -10,9 +10,9 @@ mod list;
 mod lru;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sync::OwnLine;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::PerThread;
 
 /// The rules by which a bounded cache chooses who leaves.
 ///
@@ -100,27 +100,20 @@ impl Policy {
 
 /// Moments for the order of recency, without memory that all threads write on a hit.
 ///
-/// Each stripe of threads counts its own hits, never behind the last insertion of any thread.
-#[derive(Debug)]
+/// Each thread counts its own hits, never behind the last insertion of any thread.
+#[derive(Debug, Default)]
 pub(crate) struct Ticks {
     last_insertion: AtomicU64,
-    stripes: Box<[OwnLine<AtomicU64>]>,
+    last: PerThread<AtomicU64>,
 }
 
 impl Ticks {
-    pub(crate) fn new() -> Self {
-        Self {
-            last_insertion: AtomicU64::new(0),
-            stripes: (0..64).map(|_| OwnLine::default()).collect(),
-        }
-    }
-
     pub(crate) fn hit(&self, thread: usize) -> u64 {
-        let stripe = &self.stripes[thread % self.stripes.len()].0;
+        let last = self.last.of(thread);
         // Relaxed throughout: ticks order hints, and publish nothing.
-        let last = self.last_insertion.load(Ordering::Relaxed);
-        let tick = stripe.load(Ordering::Relaxed).max(last) + 1;
-        stripe.store(tick, Ordering::Relaxed);
+        let inserted = self.last_insertion.load(Ordering::Relaxed);
+        let tick = last.load(Ordering::Relaxed).max(inserted) + 1;
+        last.store(tick, Ordering::Relaxed);
         tick
     }
 

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::call::{Core, Infallible, Leader};
+use crate::call::{Core, Infallible, Leader, Plan};
+use crate::entry::Tag;
 use crate::sync::{Mutex, thread};
 
 /// A refresh that was begun: the lead of its flight.
@@ -30,11 +31,31 @@ where
     K: Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
+    in_background_by(move |key| (load(key), Vec::new()), Infallible)
+}
+
+/// The same for a `load` that says which tags its value has, and whose plan says what that value is.
+pub(crate) fn in_background_by<K, V, P>(
+    load: impl Fn(&K) -> (V, Vec<Tag>) + Send + Sync + 'static,
+    plan: P,
+) -> Refresher<K, V>
+where
+    K: Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    P: Plan<V, Answer = V> + Send + Sync + 'static,
+{
+    let work = move |job: Job<K, V>| {
+        let (value, tags) = {
+            let _entered = job.enter();
+            load(job.key())
+        };
+        job.finish(value, &plan, tags);
+    };
     let queue = Arc::new(Mutex::new(Queue {
         jobs: VecDeque::new(),
         runs: false,
     }));
-    let load = Arc::new(load);
+    let work = Arc::new(work);
     Box::new(move |job| {
         let must_start = {
             let mut queue = queue.lock();
@@ -42,21 +63,21 @@ where
             !std::mem::replace(&mut queue.runs, true)
         };
         if must_start {
-            start(queue.clone(), load.clone());
+            start(queue.clone(), work.clone());
         }
     })
 }
 
-fn start<K, V, F>(queue: Arc<Mutex<Queue<K, V>>>, load: Arc<F>)
+fn start<K, V, W>(queue: Arc<Mutex<Queue<K, V>>>, work: Arc<W>)
 where
     K: Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    F: Fn(&K) -> V + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    W: Fn(Job<K, V>) + Send + Sync + 'static,
 {
     let for_thread = queue.clone();
     let started = thread::Builder::new()
         .name("scrubjay-refresh".into())
-        .spawn(move || run(&for_thread, &*load));
+        .spawn(move || run(&for_thread, &*work));
     if started.is_err() {
         // No thread to be had: the jobs are dropped, which lands their flights, and the old values stay.
         let mut queue = queue.lock();
@@ -67,10 +88,10 @@ where
     }
 }
 
-fn run<K, V>(queue: &Mutex<Queue<K, V>>, load: &(impl Fn(&K) -> V + ?Sized))
+fn run<K, V>(queue: &Mutex<Queue<K, V>>, work: &impl Fn(Job<K, V>))
 where
     K: Eq + 'static,
-    V: Clone + 'static,
+    V: 'static,
 {
     loop {
         let job = {
@@ -79,16 +100,11 @@ where
             queue.runs = job.is_some();
             job
         };
-        let Some(job) = job else {
+        let Some(mut job) = job else {
             return;
         };
+        job.move_to_this_thread();
         // A panic is counted as a failed load when the lead is dropped; the next job is not its concern.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let value = {
-                let _entered = job.enter();
-                load(job.key())
-            };
-            job.finish(value, &Infallible, Vec::new());
-        }));
+        let _ = catch_unwind(AssertUnwindSafe(|| work(job)));
     }
 }

@@ -4,12 +4,12 @@
 //! snapshot taken while others work is not one moment of all counters, but each counter only ever grows.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::nanos;
 use crate::removal::RemovalCause;
-use crate::sync::OwnLine;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{PerThread, add};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy)]
@@ -27,17 +27,17 @@ const EVENTS: usize = 7;
 const REMOVALS: usize = RemovalCause::ALL.len();
 
 #[derive(Debug, Default)]
-struct Stripe {
+struct Tally {
     events: [AtomicU64; EVENTS],
     removals: [AtomicU64; REMOVALS],
     timed_loads: AtomicU64,
     load_nanos: AtomicU64,
 }
 
-/// The counters of one cache, striped by thread.
-#[derive(Debug)]
+/// The counters of one cache, by thread.
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    stripes: Box<[OwnLine<Stripe>]>,
+    tallies: PerThread<Tally>,
 }
 
 /// A load this short is timed only now and then once enough are known, because the clock would cost more.
@@ -46,23 +46,9 @@ const TIMED_AT_LEAST: u64 = 16;
 const TIMED_EVERY: u64 = 16;
 
 impl Counters {
-    pub(crate) fn new() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let stripes = (threads * 2).next_power_of_two().clamp(4, 64);
-        Self {
-            stripes: (0..stripes).map(|_| OwnLine::default()).collect(),
-        }
-    }
-
-    #[inline]
-    fn stripe(&self, thread: usize) -> &Stripe {
-        &self.stripes[thread & (self.stripes.len() - 1)].0
-    }
-
     #[inline]
     pub(crate) fn count(&self, thread: usize, event: Event) {
-        // Relaxed: counters publish nothing.
-        self.stripe(thread).events[event as usize].fetch_add(1, Ordering::Relaxed);
+        add(&self.tallies.of(thread).events[event as usize], 1);
     }
 
     pub(crate) fn count_load(&self, thread: usize, failed: bool) {
@@ -73,41 +59,37 @@ impl Counters {
     }
 
     pub(crate) fn count_removal(&self, thread: usize, cause: RemovalCause) {
-        // Relaxed: as in `count`.
-        self.stripe(thread).removals[cause.index()].fetch_add(1, Ordering::Relaxed);
+        add(&self.tallies.of(thread).removals[cause.index()], 1);
     }
 
     /// Whether the load that begins now should be timed.
     pub(crate) fn should_time(&self, thread: usize) -> bool {
-        let stripe = self.stripe(thread);
+        let tally = self.tallies.of(thread);
         // Relaxed: a sample; any recent value does.
-        let timed = stripe.timed_loads.load(Ordering::Relaxed);
-        let loads = stripe.events[Event::Load as usize].load(Ordering::Relaxed);
+        let timed = tally.timed_loads.load(Ordering::Relaxed);
+        let loads = tally.events[Event::Load as usize].load(Ordering::Relaxed);
         timed < TIMED_AT_LEAST
             || loads.is_multiple_of(TIMED_EVERY)
-            || stripe.load_nanos.load(Ordering::Relaxed) / timed >= SHORT_LOAD_NANOS
+            || tally.load_nanos.load(Ordering::Relaxed) >= SHORT_LOAD_NANOS.saturating_mul(timed)
     }
 
     pub(crate) fn time_load(&self, thread: usize, took: Duration) {
-        let stripe = self.stripe(thread);
-        // Relaxed: as in `count`.
-        stripe.timed_loads.fetch_add(1, Ordering::Relaxed);
-        stripe.load_nanos.fetch_add(nanos(took), Ordering::Relaxed);
+        let tally = self.tallies.of(thread);
+        add(&tally.timed_loads, 1);
+        add(&tally.load_nanos, nanos(took));
     }
 
-    fn sum(&self, counter: impl Fn(&Stripe) -> &AtomicU64) -> u64 {
+    fn sum(&self, counter: impl Fn(&Tally) -> &AtomicU64) -> u64 {
         // Relaxed: see the module's first lines.
-        self.stripes
-            .iter()
-            .map(|stripe| counter(&stripe.0).load(Ordering::Relaxed))
-            .sum()
+        let counters = self.tallies.iter().map(counter);
+        counters.map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
-        let event = |event: Event| self.sum(|stripe| &stripe.events[event as usize]);
-        let removal = |cause: RemovalCause| self.sum(|stripe| &stripe.removals[cause.index()]);
-        let timed = self.sum(|stripe| &stripe.timed_loads);
-        let mean = self.sum(|stripe| &stripe.load_nanos).checked_div(timed);
+        let event = |event: Event| self.sum(|tally| &tally.events[event as usize]);
+        let removal = |cause: RemovalCause| self.sum(|tally| &tally.removals[cause.index()]);
+        let timed = self.sum(|tally| &tally.timed_loads);
+        let mean = self.sum(|tally| &tally.load_nanos).checked_div(timed);
         let mean_load_time = Duration::from_nanos(mean.unwrap_or(0));
         let loads = event(Event::Load);
         Stats {

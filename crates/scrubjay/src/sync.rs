@@ -17,7 +17,9 @@ pub(crate) use shuttle::{
     thread, thread_local,
 };
 
-use std::sync::PoisonError;
+// Counters are std's even under a model checker: no protocol depends on them.
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, PoisonError};
 
 /// A mutex that a panic does not poison.
 #[derive(Debug, Default)]
@@ -38,3 +40,61 @@ impl<T> Mutex<T> {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct OwnLine<T>(pub(crate) T);
+
+/// One `T` for every thread, on lines of its own.
+///
+/// Threads are named by small dense numbers that no two live threads share (seize's). So only one thread at a
+/// time writes a given `T`, and what it counts there needs no read-modify-write; any thread may read.
+#[derive(Debug)]
+pub(crate) struct PerThread<T> {
+    /// The places of the first threads, reached by one comparison.
+    first: Box<[OwnLine<T>]>,
+    /// Block `b` has `2^b` places for the threads after these, and is made when the first of them comes.
+    blocks: Box<[OnceLock<Box<[OwnLine<T>]>>]>,
+}
+
+impl<T: Default> Default for PerThread<T> {
+    fn default() -> Self {
+        Self {
+            first: places(FIRST_THREADS),
+            blocks: (0..usize::BITS).map(|_| OnceLock::new()).collect(),
+        }
+    }
+}
+
+const FIRST_THREADS: usize = 8;
+
+fn places<T: Default>(count: usize) -> Box<[OwnLine<T>]> {
+    (0..count).map(|_| OwnLine::default()).collect()
+}
+
+impl<T: Default> PerThread<T> {
+    #[inline]
+    pub(crate) fn of(&self, thread: usize) -> &T {
+        match self.first.get(thread) {
+            Some(place) => &place.0,
+            None => self.of_later(thread - FIRST_THREADS),
+        }
+    }
+
+    #[cold]
+    fn of_later(&self, thread: usize) -> &T {
+        let block = (thread + 1).ilog2() as usize;
+        let places = self.blocks[block].get_or_init(|| places(1 << block));
+        &places[thread + 1 - (1 << block)].0
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let later = self.blocks.iter().filter_map(OnceLock::get).flatten();
+        self.first.iter().chain(later).map(|place| &place.0)
+    }
+}
+
+/// Adds to a counter that only this thread writes; readers see some recent value.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, amount: u64) -> u64 {
+    // Relaxed, and no read-modify-write: there is one writer, and nothing is published with the count.
+    let sum = counter.load(Ordering::Relaxed).wrapping_add(amount);
+    counter.store(sum, Ordering::Relaxed);
+    sum
+}

@@ -24,7 +24,7 @@ mod text;
 pub use call::{Call, Outcome};
 pub use summary::Summary;
 
-pub(crate) use recorder::{CacheState, KEYS_SHOWN, Span, SpanScope, enter, is_on};
+pub(crate) use recorder::{CacheState, KEYS_SHOWN, Span, enter, is_on};
 
 use recorder::{Recording, Session};
 
@@ -142,9 +142,10 @@ pub async fn trace_async<F: Future>(future: F) -> Trace<F::Output> {
 /// ```
 pub fn inherit<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R {
     let places = recorder::places();
+    let loads = crate::flight::cycle::hand_over();
     move || {
         let _scope = recorder::install(places);
-        f()
+        loads.run(f)
     }
 }
 

@@ -10,7 +10,8 @@
 //! [`inherit`](crate::trace::inherit); without that, and through locks or channels of the user's own, a
 //! cycle cannot be seen.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Flight;
@@ -34,6 +35,32 @@ struct Link {
 
 crate::sync::thread_local! {
     static CHAIN: RefCell<Vec<Link>> = const { RefCell::new(Vec::new()) };
+    static IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// A number that no other flight of the process has or had.
+///
+/// Threads take numbers by the block, so that beginning a flight writes nothing that threads share.
+pub(crate) fn new_flight_id() -> u64 {
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
+    const BLOCK: u64 = 1 << 16;
+    // Relaxed: only uniqueness is asked of the number, nothing is published with it.
+    let new_block = || NEXT_BLOCK.fetch_add(BLOCK, Ordering::Relaxed);
+    let next = |(next, end): (u64, u64)| {
+        let (id, end) = if next < end {
+            (next, end)
+        } else {
+            let start = new_block();
+            (start, start + BLOCK)
+        };
+        (id, (id + 1, end))
+    };
+    IDS.try_with(|ids| {
+        let (id, rest) = next(ids.get());
+        ids.set(rest);
+        id
+    })
+    .unwrap_or_else(|_| new_block())
 }
 
 /// Puts a load at the end of this thread's chain for as long as the returned value lives.

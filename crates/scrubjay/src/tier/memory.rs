@@ -2,7 +2,9 @@
 //!
 //! A reader pins itself (a store to memory of its own thread), walks a table and leaves a mark. A writer takes
 //! the lock of the key's shard and, inside it, for a moment, the ledger's; never two shards' at once. What an
-//! insertion pushes out of other shards it removes after its own shard is unlocked.
+//! insertion pushes out of other shards it removes after its own shard is unlocked. Entries to which nothing can
+//! happen but that somebody removes them (no capacity, no end, no tags) are not in the ledger at all, so that
+//! unbounded memoization writes to one shard only.
 //!
 //! Invariants: whoever unlinks an entry from its table, and nobody else, reports its removal; pins outlast
 //! locks, so that what a pin frees (the user's `Drop`) never runs under a lock; the only user code under a
@@ -16,12 +18,12 @@ use std::fmt;
 use seize::{Collector, Guard, LocalGuard};
 
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Extra, Held, Tag};
-use crate::expiration::{Life, Lives};
+use crate::entry::{Entry, Extra, Held, UNACCOUNTED};
+use crate::expiration::Lives;
 use crate::flight::Flights;
 use crate::policy::{Marking, Policy, Ticks};
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, MutexGuard, OwnLine};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, OwnLine, PerThread, add};
 use ledger::{EntryId, Ledger, Newcomer, Residents, Victim, Victims};
 use table::{Occupancy, Table};
 
@@ -33,8 +35,10 @@ pub(crate) struct Memory<K, V> {
     ledger: Mutex<Ledger>,
     ticks: Option<Ticks>,
     marking: Marking,
+    /// Whether every entry needs a place in the ledger. Written before all shards are locked in turn.
+    bounded: AtomicBool,
     /// By thread: the weight of what was unlinked and may not be freed yet.
-    unlinked: Box<[OwnLine<AtomicU64>]>,
+    unlinked: PerThread<std::sync::atomic::AtomicU64>,
     /// How much of that may gather: a hundredth of the capacity.
     slack: AtomicU64,
     collector: Collector,
@@ -45,6 +49,8 @@ struct Shard<K, V> {
     state: Mutex<ShardState<K, V>>,
     /// The thread that holds the lock, plus one.
     holder: AtomicUsize,
+    /// How many entries the ledger does not know. Written under the lock.
+    unaccounted: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -72,10 +78,13 @@ pub(crate) struct Draft<K, V> {
     pub(crate) hash: u64,
     pub(crate) key: K,
     pub(crate) held: Held<V>,
-    pub(crate) weight: u64,
-    pub(crate) life: Life,
-    pub(crate) written: Timestamp,
-    pub(crate) tags: Box<[Tag]>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl<K, V> Draft<K, V> {
+    fn entry(self, id: EntryId, tick: u64) -> Entry<K, V> {
+        Entry::new(self.key, self.hash, id, tick, self.extra, self.held)
+    }
 }
 
 /// What a write pushed out; references are good for as long as the pin.
@@ -83,7 +92,17 @@ pub(crate) struct Displaced<'g, K, V> {
     pub(crate) replaced: Option<&'g Entry<K, V>>,
     pub(crate) victims: Victims,
     /// The draft, if it was too heavy to come in: dropped by the caller, outside the lock.
-    pub(crate) refused: Option<Draft<K, V>>,
+    pub(crate) refused: Option<Box<Draft<K, V>>>,
+}
+
+impl<K, V> Default for Displaced<'_, K, V> {
+    fn default() -> Self {
+        Self {
+            replaced: None,
+            victims: Victims::default(),
+            refused: None,
+        }
+    }
 }
 
 impl<K, V> Memory<K, V> {
@@ -94,9 +113,10 @@ impl<K, V> Memory<K, V> {
         Self {
             shards: (0..shards).map(|_| OwnLine(Shard::new())).collect(),
             ledger: Mutex::new(Ledger::new(policy, capacity, lives)),
-            ticks: (marking == Marking::Tick).then(Ticks::new),
+            ticks: (marking == Marking::Tick).then(Ticks::default),
             marking,
-            unlinked: (0..8).map(|_| OwnLine::default()).collect(),
+            bounded: AtomicBool::new(capacity < u64::MAX),
+            unlinked: PerThread::default(),
             slack: AtomicU64::new(capacity / 100),
             collector: Collector::new(),
         }
@@ -127,7 +147,9 @@ impl<K, V> Memory<K, V> {
     }
 
     fn find_id<'g>(&self, hash: u64, id: EntryId, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>> {
-        self.shard(hash).table.find(hash, pin, |entry| entry.id == id)
+        self.shard(hash)
+            .table
+            .find(hash, pin, |entry| entry.id() == id)
     }
 
     /// Leaves the policy's mark of a hit.
@@ -191,8 +213,26 @@ impl<K, V> Memory<K, V> {
         id: EntryId,
         pin: &'g Pin<'_>,
     ) -> Option<&'g Entry<K, V>> {
+        self.remove_if(hash, pin, |entry| entry.id() == id)
+    }
+
+    /// Removes the very entry that was seen; `None` if it has left already.
+    pub(crate) fn remove_same<'g>(
+        &self,
+        seen: &Entry<K, V>,
+        pin: &'g Pin<'_>,
+    ) -> Option<&'g Entry<K, V>> {
+        self.remove_if(seen.hash, pin, |entry| std::ptr::eq(entry, seen))
+    }
+
+    fn remove_if<'g>(
+        &self,
+        hash: u64,
+        pin: &'g Pin<'_>,
+        is_it: impl Fn(&Entry<K, V>) -> bool,
+    ) -> Option<&'g Entry<K, V>> {
         let mut locked = self.lock(hash, pin);
-        let entry = self.find_id(hash, id, pin)?;
+        let entry = locked.shard.table.find(hash, pin, is_it)?;
         locked.remove(entry, pin);
         Some(entry)
     }
@@ -225,8 +265,39 @@ impl<K, V> Memory<K, V> {
     pub(crate) fn set_capacity(&self, capacity: u64, pin: &Pin<'_>) -> Victims {
         // Relaxed: an estimate that publishes nothing.
         self.slack.store(capacity / 100, Ordering::Relaxed);
+        let mut victims = Victims::default();
+        if capacity < u64::MAX {
+            self.account_for_all(&mut victims, pin);
+        }
         let residents = InTables { memory: self, pin };
-        self.ledger.lock().set_capacity(capacity, &residents)
+        (self.ledger.lock()).set_capacity(capacity, &mut victims, &residents);
+        victims
+    }
+
+    /// Gives every entry a place in the ledger, now and from now on.
+    fn account_for_all(&self, victims: &mut Victims, pin: &Pin<'_>) {
+        // SeqCst, and before the locks: whoever locks a shard after this did sees it.
+        if self.bounded.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let residents = InTables { memory: self, pin };
+        self.for_each_shard(pin, |locked| {
+            let mut ledger = self.ledger.lock();
+            for entry in locked.shard.table.iter(pin) {
+                if entry.id() == UNACCOUNTED {
+                    let newcomer = Newcomer::plain(entry.hash, entry.tick());
+                    entry.set_id(ledger.add(newcomer, victims, &residents));
+                }
+            }
+            // Relaxed: the shard's lock orders writers; `len` takes whatever it finds.
+            locked.shard.unaccounted.store(0, Ordering::Relaxed);
+        });
+    }
+
+    fn unaccounted(&self) -> usize {
+        // Relaxed: as above.
+        let counts = self.shards.iter().map(|shard| &shard.0.unaccounted);
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn tagged(&self, tag: &str) -> Vec<(u64, EntryId)> {
@@ -234,11 +305,12 @@ impl<K, V> Memory<K, V> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.ledger.lock().len()
+        self.ledger.lock().len() + self.unaccounted()
     }
 
     pub(crate) fn weight(&self) -> u64 {
-        self.ledger.lock().weight()
+        let unaccounted = self.unaccounted() as u64;
+        self.ledger.lock().weight().saturating_add(unaccounted)
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -254,11 +326,10 @@ impl<K, V> Memory<K, V> {
     /// Freeing costs a system call, so unlinked entries gather until they weigh a hundredth of the capacity
     /// (or are 32); `at_once` is for removals that somebody asked for.
     pub(crate) fn unlinked(&self, weight: u64, at_once: bool, pin: &Pin<'_>) {
-        let slot = &self.unlinked[pin.thread_id() % self.unlinked.len()].0;
+        let gathered = self.unlinked.of(pin.thread_id());
         // Relaxed: an estimate that publishes nothing.
-        let gathered = slot.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
-        if at_once || gathered > self.slack.load(Ordering::Relaxed) {
-            slot.store(0, Ordering::Relaxed);
+        if add(gathered, weight) > self.slack.load(Ordering::Relaxed) || at_once {
+            gathered.store(0, Ordering::Relaxed);
             pin.flush();
         }
     }
@@ -266,8 +337,10 @@ impl<K, V> Memory<K, V> {
     /// Panics unless tables and ledger agree and every invariant of theirs holds. No other call may run.
     pub(crate) fn assert_consistent(&self) {
         let pin = self.pin();
-        let entries: Vec<(EntryId, u64)> =
-            (self.iter(&pin).map(|entry| (entry.id, entry.weight()))).collect();
+        let (outside, entries): (Vec<_>, Vec<_>) = (self.iter(&pin))
+            .map(|entry| (entry.id(), entry.weight()))
+            .partition(|(id, _)| *id == UNACCOUNTED);
+        assert_eq!(outside.len(), self.unaccounted());
         self.for_each_shard(&pin, |locked| {
             locked
                 .shard
@@ -297,20 +370,40 @@ impl<K, V> Locked<'_, K, V> {
         old: Option<&'g Entry<K, V>>,
         pin: &'g Pin<'_>,
     ) -> Displaced<'g, K, V> {
+        let tick = self.insertion_tick(pin);
+        if old.is_none() && !self.needs_account(&draft) {
+            self.count_unaccounted(1);
+            let entry = draft.entry(UNACCOUNTED, tick);
+            self.shard.table.insert(&mut self.state.room, entry, pin);
+            return Displaced::default();
+        }
+        self.store_accounted(draft, old, tick, pin)
+    }
+
+    /// The longer way, for entries that the ledger knows or that take another one's place.
+    #[inline(never)]
+    fn store_accounted<'g>(
+        &mut self,
+        draft: Draft<K, V>,
+        old: Option<&'g Entry<K, V>>,
+        tick: u64,
+        pin: &'g Pin<'_>,
+    ) -> Displaced<'g, K, V> {
         let mut displaced = Displaced {
             replaced: old,
-            victims: Victims::default(),
-            refused: None,
+            ..Displaced::default()
         };
-        let Some((id, tick)) = self.account(&draft, old, &mut displaced.victims, pin) else {
+        if let Some(old) = old {
+            self.release(old);
+        }
+        let Some(id) = self.account(&draft, tick, &mut displaced.victims, pin) else {
             if let Some(old) = old {
                 self.shard.table.remove(&mut self.state.room, old, pin);
             }
-            displaced.refused = Some(draft);
+            displaced.refused = Some(Box::new(draft));
             return displaced;
         };
-        let extra = Extra::of(draft.weight, draft.life, draft.written, draft.tags);
-        let entry = Entry::new(draft.key, draft.hash, id, tick, extra, draft.held);
+        let entry = draft.entry(id, tick);
         match old {
             Some(old) => self.shard.table.replace(old, entry, pin),
             None => self.shard.table.insert(&mut self.state.room, entry, pin),
@@ -318,50 +411,76 @@ impl<K, V> Locked<'_, K, V> {
         displaced
     }
 
-    /// Books a draft in and what it replaces out; `None` if it is too heavy to come in.
+    fn insertion_tick(&self, pin: &Pin<'_>) -> u64 {
+        let ticks = self.memory.ticks.as_ref();
+        ticks.map_or(0, |ticks| ticks.insertion(pin.thread_id()))
+    }
+
+    /// Whether anything can happen to an entry but that somebody removes it.
+    fn needs_account(&self, draft: &Draft<K, V>) -> bool {
+        // Relaxed: `account_for_all` wrote it before it took this shard's lock, or will find this entry.
+        draft.extra.is_some()
+            || draft.held.is_failure()
+            || self.memory.bounded.load(Ordering::Relaxed)
+    }
+
+    /// Books a draft in; `None` if it is too heavy to come in.
     fn account(
         &self,
         draft: &Draft<K, V>,
-        old: Option<&Entry<K, V>>,
+        tick: u64,
         victims: &mut Victims,
         pin: &Pin<'_>,
-    ) -> Option<(EntryId, u64)> {
+    ) -> Option<EntryId> {
+        if !self.needs_account(draft) {
+            self.count_unaccounted(1);
+            return Some(UNACCOUNTED);
+        }
         let memory = self.memory;
-        let mut ledger = memory.ledger.lock();
-        if let Some(old) = old {
-            ledger.remove(old.id);
-        }
-        if !ledger.admits(draft.weight) {
-            return None;
-        }
-        let tick = memory
-            .ticks
-            .as_ref()
-            .map_or(0, |ticks| ticks.insertion(pin.thread_id()));
-        let newcomer = Newcomer {
-            hash: draft.hash,
-            weight: draft.weight,
-            tick,
-            end: draft.life.end(draft.written),
-            tags: draft.tags.clone(),
-            is_failure: draft.held.is_failure(),
+        let newcomer = match &draft.extra {
+            None => Newcomer::plain(draft.hash, tick),
+            Some(extra) => Newcomer {
+                hash: draft.hash,
+                weight: extra.weight,
+                tick,
+                end: extra.end(),
+                tags: extra.tags.clone(),
+                is_failure: draft.held.is_failure(),
+            },
         };
-        let id = ledger.add(newcomer, victims, &InTables { memory, pin });
-        Some((id, tick))
+        let mut ledger = memory.ledger.lock();
+        let residents = InTables { memory, pin };
+        let admitted = ledger.admits(newcomer.weight);
+        admitted.then(|| ledger.add(newcomer, victims, &residents))
+    }
+
+    fn count_unaccounted(&self, change: isize) {
+        // Relaxed, and no read-modify-write: only the holder of the shard's lock writes it.
+        let count = self.shard.unaccounted.load(Ordering::Relaxed);
+        let count = count.wrapping_add_signed(change);
+        self.shard.unaccounted.store(count, Ordering::Relaxed);
+    }
+
+    /// Closes the accounts of an entry of this shard.
+    fn release(&self, entry: &Entry<K, V>) {
+        if entry.id() == UNACCOUNTED {
+            self.count_unaccounted(-1);
+        } else {
+            self.memory.ledger.lock().remove(entry.id());
+        }
     }
 
     /// Unlinks an entry of this shard that was found under this lock.
     pub(crate) fn remove(&mut self, entry: &Entry<K, V>, pin: &Pin<'_>) {
-        self.memory.ledger.lock().remove(entry.id);
+        self.release(entry);
         self.shard.table.remove(&mut self.state.room, entry, pin);
     }
 
     /// Unlinks everything in this shard.
     pub(crate) fn take_all<'g>(&mut self, pin: &'g Pin<'_>) -> Vec<&'g Entry<K, V>> {
         let entries = self.shard.table.take_all(&mut self.state.room, pin);
-        let mut ledger = self.memory.ledger.lock();
         for entry in &entries {
-            ledger.remove(entry.id);
+            self.release(entry);
         }
         entries
     }
@@ -399,6 +518,7 @@ impl<K, V> Shard<K, V> {
                 flights: Flights::default(),
             }),
             holder: AtomicUsize::new(0),
+            unaccounted: AtomicUsize::new(0),
         }
     }
 }

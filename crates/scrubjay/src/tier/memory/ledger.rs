@@ -37,6 +37,20 @@ pub(crate) struct Newcomer {
     pub(crate) is_failure: bool,
 }
 
+impl Newcomer {
+    /// One of weight 1, without an end or tags.
+    pub(crate) fn plain(hash: u64, tick: u64) -> Self {
+        Self {
+            hash,
+            weight: 1,
+            tick,
+            end: Timestamp::NEVER,
+            tags: Box::default(),
+            is_failure: false,
+        }
+    }
+}
+
 /// An entry that must leave its table; its record is gone already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Victim {
@@ -97,7 +111,9 @@ struct Record {
 pub(crate) struct Ledger {
     records: Vec<Record>,
     vacant: Vec<u32>,
-    rules: Box<dyn Rules>,
+    policy: Policy,
+    /// `None` as long as the capacity has no end and nobody had to leave.
+    rules: Option<Box<dyn Rules>>,
     lives: Lives,
     deadlines: Deadlines,
     tags: FastMap<Tag, FastSet<EntryId>>,
@@ -138,7 +154,8 @@ impl Ledger {
         Self {
             records: Vec::new(),
             vacant: Vec::new(),
-            rules: policy.rules(capacity),
+            policy,
+            rules: (capacity < u64::MAX).then(|| policy.rules(capacity)),
             lives,
             deadlines: Deadlines::default(),
             tags: FastMap::default(),
@@ -191,9 +208,10 @@ impl Ledger {
         self.weight += newcomer.weight;
         self.deadlines.push(newcomer.end, id);
         self.drop_left_over_deadlines();
-        if newcomer.weight > 0 {
-            self.rules
-                .insert(number, newcomer.hash, newcomer.weight, newcomer.tick);
+        if let Some(rules) = &mut self.rules
+            && newcomer.weight > 0
+        {
+            rules.insert(number, newcomer.hash, newcomer.weight, newcomer.tick);
         }
         id
     }
@@ -215,7 +233,9 @@ impl Ledger {
         if self.close(id).is_none() {
             return false;
         }
-        self.rules.remove(number_of(id));
+        if let Some(rules) = &mut self.rules {
+            rules.remove(number_of(id));
+        }
         true
     }
 
@@ -246,14 +266,17 @@ impl Ledger {
     }
 
     fn shrink_to(&mut self, weight: u64, victims: &mut Victims, residents: &dyn Residents) {
+        if self.weight <= weight {
+            return;
+        }
+        self.start_rules(residents);
         while self.weight > weight {
             let marks = Marked {
                 records: &self.records,
                 residents,
             };
-            let number = self
-                .rules
-                .victim(&marks)
+            let number = (self.rules.as_mut())
+                .and_then(|rules| rules.victim(&marks))
                 .expect("entries with a weight are known to the policy");
             let id = id_of(number, &self.records[number as usize]);
             let hash = self.close(id).expect("the policy knows only residents");
@@ -265,11 +288,20 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn set_capacity(&mut self, capacity: u64, residents: &dyn Residents) -> Victims {
-        let mut victims = Victims::default();
+    pub(crate) fn set_capacity(
+        &mut self,
+        capacity: u64,
+        victims: &mut Victims,
+        residents: &dyn Residents,
+    ) {
         self.capacity = capacity;
-        self.rules.set_capacity(capacity);
-        self.shrink_to(capacity, &mut victims, residents);
+        if capacity < u64::MAX {
+            self.start_rules(residents);
+        }
+        if let Some(rules) = &mut self.rules {
+            rules.set_capacity(capacity);
+        }
+        self.shrink_to(capacity, victims, residents);
         if capacity == 0 {
             let weightless: Vec<EntryId> = self.ids().collect();
             for id in weightless {
@@ -278,7 +310,22 @@ impl Ledger {
                 victims.push(Victim { hash, id, cause });
             }
         }
-        victims
+    }
+
+    /// From the first time that somebody may have to leave, a policy keeps the entries in order.
+    fn start_rules(&mut self, residents: &dyn Residents) {
+        if self.rules.is_some() {
+            return;
+        }
+        let mut rules = self.policy.rules(self.capacity);
+        for id in self.ids() {
+            let record = &self.records[number_of(id) as usize];
+            if record.weight > 0 {
+                let tick = residents.tick(record.hash, id);
+                rules.insert(number_of(id), record.hash, record.weight, tick);
+            }
+        }
+        self.rules = Some(rules);
     }
 
     fn ids(&self) -> impl Iterator<Item = EntryId> {
@@ -367,7 +414,9 @@ impl Ledger {
     /// Forgets what policy and deadlines learnt, if nothing is left to know.
     pub(crate) fn forget_if_empty(&mut self) {
         if self.ids().next().is_none() {
-            self.rules.clear();
+            if let Some(rules) = &mut self.rules {
+                rules.clear();
+            }
             self.deadlines.clear();
         }
     }
@@ -388,7 +437,9 @@ impl Ledger {
             .filter(|(_, weight)| *weight > 0)
             .map(|(id, weight)| (number_of(*id), *weight))
             .collect();
-        self.rules.assert_consistent(&weighty);
+        if let Some(rules) = &self.rules {
+            rules.assert_consistent(&weighty);
+        }
         let tagged: usize = self.tags.values().map(HashSet::len).sum();
         assert_eq!(tagged, self.records.iter().map(|r| r.tags.len()).sum());
     }

@@ -60,13 +60,20 @@ impl<E> Slots<E> {
         Box::into_raw(Box::new(Self(slots)))
     }
 
-    /// The positions that a walk for `hash` visits, in order.
+    /// Walks the slots for `hash` in order until `visit` has what it wants.
+    ///
+    /// It ends because some slot is empty and every visitor wants an empty slot, at the latest.
     #[inline]
-    fn walk(&self, hash: u64) -> impl Iterator<Item = &AtomicPtr<Node<E>>> {
+    fn walk<'a, R>(&'a self, hash: u64, visit: impl Fn(&'a AtomicPtr<Node<E>>) -> Option<R>) -> R {
         let mask = self.0.len() - 1;
         #[allow(clippy::cast_possible_truncation, reason = "only low bits are used")]
-        let start = hash as usize;
-        (0..=mask).map(move |step| &self.0[start.wrapping_add(step) & mask])
+        let mut index = hash as usize & mask;
+        loop {
+            if let Some(found) = visit(&self.0[index]) {
+                return found;
+            }
+            index = (index + 1) & mask;
+        }
     }
 }
 
@@ -116,22 +123,20 @@ impl<E: Hashed> Table<E> {
         matches: impl Fn(&E) -> bool,
     ) -> Option<&'g E> {
         let tag = tag_of(hash);
-        for slot in self.slots(guard).walk(hash) {
+        self.slots(guard).walk(hash, |slot| {
             // Acquire: pairs with the Release stores of `put` and `replace`, so the entry is seen whole.
             let found = guard.protect(slot, Ordering::Acquire);
             if found.is_null() {
+                return Some(None);
+            }
+            if found.addr() & TAG_BITS != tag || is_tombstone(found) {
                 return None;
             }
-            if found.addr() & TAG_BITS == tag && !untagged(found).is_null() {
-                // SAFETY: a non-null untagged pointer in a slot came from `Box::into_raw` in `put`, and the
-                // entry is retired only after it left the slot, so the guard keeps it alive.
-                let entry = unsafe { &(*untagged(found)).0 };
-                if entry.hash() == hash && matches(entry) {
-                    return Some(entry);
-                }
-            }
-        }
-        None
+            // SAFETY: what is neither null nor a tombstone came from `Box::into_raw` in `put`, and the entry
+            // is retired only after it left the slot, so the guard keeps it alive.
+            let entry = unsafe { &(*untagged(found)).0 };
+            (entry.hash() == hash && matches(entry)).then_some(Some(entry))
+        })
     }
 
     /// Adds an entry whose key is not in the table.
@@ -198,14 +203,12 @@ impl<E: Hashed> Table<E> {
 
     /// The slot that holds `entry`; only a writer asks, so nothing moves meanwhile.
     fn slot_of<'g>(&self, entry: &E, guard: &'g LocalGuard<'_>) -> &'g AtomicPtr<Node<E>> {
-        self.slots(guard)
-            .walk(entry.hash())
-            .find(|slot| {
-                // Relaxed: only this writer changes slots, and only the address is looked at.
-                let found = untagged(slot.load(Ordering::Relaxed));
-                ptr::eq(found.cast::<E>(), entry)
-            })
-            .expect("an entry found under the shard's lock is in the table")
+        self.slots(guard).walk(entry.hash(), |slot| {
+            // Relaxed: only this writer changes slots, and only the address is looked at.
+            let found = slot.load(Ordering::Relaxed);
+            assert!(!found.is_null(), "an entry found under the lock is in the table");
+            ptr::eq(untagged(found).cast::<E>(), entry).then_some(slot)
+        })
     }
 
     /// Moves everything to a new array: a larger one, or one of the same size without tombstones.
@@ -255,19 +258,16 @@ impl<E: Hashed> Table<E> {
 
 /// Puts a node on the walk of `hash`; says whether that used up a tombstone.
 fn put<E>(slots: &Slots<E>, hash: u64, node: *mut Node<E>) -> bool {
-    let free = slots
-        .walk(hash)
-        .find(|slot| {
-            // Relaxed: only the one writer changes slots, and this is its thread.
-            let found = slot.load(Ordering::Relaxed);
-            found.is_null() || is_tombstone(found)
-        })
-        .expect("a quarter of the slots is empty");
+    let free = slots.walk(hash, |slot| {
+        // Relaxed: only the one writer changes slots, and this is its thread.
+        let found = slot.load(Ordering::Relaxed);
+        (found.is_null() || is_tombstone(found)).then_some(slot)
+    });
+    // Relaxed: as above.
+    let before = free.load(Ordering::Relaxed);
     // Release: pairs with the Acquire load in `find`, which thereby sees the entry whole.
-    let before = free.swap(
-        node.map_addr(|address| address | tag_of(hash)),
-        Ordering::Release,
-    );
+    let tagged = node.map_addr(|address| address | tag_of(hash));
+    free.store(tagged, Ordering::Release);
     is_tombstone(before)
 }
 

@@ -1,0 +1,65 @@
+# The only list of commands. CI calls `make check` and `make test`, nothing else.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# Seconds for `make fuzz`, rounds for `make bench`.
+SECONDS_TO_FUZZ ?= 60
+ROUNDS ?= 9
+
+.PHONY: help tools demo test check bench interleavings sanitize memcheck fuzz stack clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## Install what a bare Debian machine with cargo lacks
+	@scripts/install-tools
+
+demo: tools ## Show the engine at work on real input
+	@$(CARGO) build --quiet --release -p scrubjay --example demo
+	@$(CARGO) run --quiet --release -p scrubjay --example demo
+
+test: tools ## Run every test that CI runs
+	$(CARGO) test --workspace
+	$(CARGO) test -p scrubjay --no-default-features --lib --tests
+	$(MAKE) stack interleavings
+	$(CARGO) check --manifest-path bench/Cargo.toml
+	scripts/check-tree
+
+stack: ## Measure what memoization adds to the stack and to the heap, in release builds
+	$(CARGO) test --release -p scrubjay --test stack_depth -- --nocapture
+
+check: tools ## Formatting, lints, docs and feature combinations, warnings denied
+	$(CARGO) fmt --all -- --check
+	$(CARGO) fmt --manifest-path bench/Cargo.toml -- --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --manifest-path bench/Cargo.toml -- -D warnings
+	for features in "" macros snapshot; do \
+	  $(CARGO) clippy -p scrubjay --lib --no-default-features --features "$$features" -- -D warnings; \
+	done
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+bench: ## Measure against the peers and write docs/benchmarks.md (about 10 minutes)
+	scripts/bench $(ROUNDS)
+
+interleavings: ## Explore thread interleavings of flights and fences under a model checker
+	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle \
+	  $(CARGO) test --release -p scrubjay --no-default-features --test interleavings
+
+sanitize: ## Run the concurrency tests under ThreadSanitizer
+	RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/tsan \
+	  RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+	  $(CARGO) test -p scrubjay --no-default-features --target x86_64-unknown-linux-gnu \
+	  --test single_flight --test concurrency
+
+memcheck: tools ## Run the reclamation stress under valgrind
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1" \
+	  $(CARGO) test -p scrubjay --no-default-features --test reclamation
+
+fuzz: ## Fuzz the cache against its model for SECONDS_TO_FUZZ seconds
+	scripts/fuzz model $(SECONDS_TO_FUZZ)
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
