@@ -70,9 +70,9 @@ impl Expansion<'_> {
             }
         });
         let (parts, asked_value) = self.asked();
-        let reveal = self.options.key.is_some().then(|| {
-            quote!(let #cache = ::scrubjay::__private::reveal(#cache, #asked.key_type());)
-        });
+        let reveal = self.options.key.is_some().then(
+            || quote!(let #cache = ::scrubjay::__private::reveal(#cache, #asked.key_type());),
+        );
         quote! {
             #test
             let #site = #site_value;
@@ -142,7 +142,12 @@ impl Expansion<'_> {
     /// The body, with another name for a `self` that is taken by value.
     fn block(&self) -> Block {
         let mut block = (*self.function.item.block).clone();
-        if self.function.args.iter().any(|arg| arg.is_self && arg.pattern.is_some()) {
+        if self
+            .function
+            .args
+            .iter()
+            .any(|arg| arg.is_self && arg.pattern.is_some())
+        {
             RenameSelf.visit_block_mut(&mut block);
         }
         block
@@ -161,9 +166,9 @@ impl Expansion<'_> {
         let list = match tags {
             // One by one, so that they need not be of one type.
             Expr::Array(ExprArray { elems, .. }) => {
-                let each = elems.iter().map(|tag| {
-                    quote_spanned!(tag.span()=> ::scrubjay::__private::tag(#tag))
-                });
+                let each = elems
+                    .iter()
+                    .map(|tag| quote_spanned!(tag.span()=> ::scrubjay::__private::tag(#tag)));
                 quote!(::std::vec![#(#each),*])
             }
             _ => quote_spanned!(tags.span()=> ::scrubjay::__private::tags(#tags)),
@@ -207,7 +212,9 @@ impl Arg {
         };
         let value = self.passed();
         // Used in an option if not in the body.
-        let allow = self.is_mentioned.then(|| quote!(#[allow(unused_variables)]));
+        let allow = self
+            .is_mentioned
+            .then(|| quote!(#[allow(unused_variables)]));
         quote!(#allow let #pattern = #value;)
     }
 
@@ -285,7 +292,8 @@ fn rename_self(tokens: TokenStream) -> TokenStream {
     let mut tokens = tokens.into_iter().peekable();
     let mut renamed = TokenStream::new();
     while let Some(token) = tokens.next() {
-        let in_path = matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == ':');
+        let in_path =
+            matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == ':');
         renamed.extend([match token {
             TokenTree::Ident(ident) if ident == "self" && !in_path => own_self().into(),
             TokenTree::Group(group) => {

@@ -7,9 +7,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::visit::{self, Visit};
-use syn::{
-    Expr, FnArg, Ident, ItemFn, Pat, Receiver, ReceiverKind, ReturnType, Type, parse_quote,
-};
+use syn::{Expr, FnArg, Ident, ItemFn, Pat, Receiver, ReceiverKind, ReturnType, Type, parse_quote};
 
 use crate::options::Options;
 
@@ -53,7 +51,9 @@ impl<'a> Function<'a> {
         Self {
             item,
             place: place_of(item, options),
-            args: args.map(|(index, arg)| Arg::of(arg, index, options)).collect(),
+            args: args
+                .map(|(index, arg)| Arg::of(arg, index, options))
+                .collect(),
             output: match &item.sig.output {
                 ReturnType::Default => parse_quote!(()),
                 ReturnType::Type(_, ty) => (**ty).clone(),
@@ -109,7 +109,9 @@ impl Arg {
             && plain.subpat.is_none()
         {
             let text = plain.ident.unraw().to_string();
-            let mut arg = Self::new(plain.ident.clone(), ty.clone(), options, |expr| mentions(expr, &text));
+            let mut arg = Self::new(plain.ident.clone(), ty.clone(), options, |expr| {
+                mentions(expr, &text)
+            });
             if !arg.is_borrowed() || plain.mutability.is_some() {
                 arg.pattern = Some(pattern.clone());
             }
@@ -118,7 +120,9 @@ impl Arg {
         let bindings = bindings_of(pattern);
         let name = format_ident!("__arg{index}", span = Span::mixed_site());
         let mut arg = Self::new(name, ty.clone(), options, |expr| {
-            bindings.iter().any(|binding| mentions(expr, &binding.unraw().to_string()))
+            bindings
+                .iter()
+                .any(|binding| mentions(expr, &binding.unraw().to_string()))
         });
         arg.pattern = Some(pattern.clone());
         arg
@@ -126,7 +130,10 @@ impl Arg {
 
     fn new(name: Ident, ty: Type, options: &Options, mentioned: impl Fn(&Expr) -> bool) -> Self {
         let is_ignored = options.ignore.iter().any(|ignored| *ignored == name);
-        let outlives_key = [&options.key, &options.tags].into_iter().flatten().any(&mentioned);
+        let outlives_key = [&options.key, &options.tags]
+            .into_iter()
+            .flatten()
+            .any(&mentioned);
         let is_mentioned = options.about_arguments().any(&mentioned);
         let in_key = options.key.is_none() && !is_ignored;
         let mut arg = Self {
@@ -200,7 +207,11 @@ fn is_float(ty: &Type) -> bool {
         Type::Path(path) if path.qself.is_none() => {
             let last = path.path.segments.last();
             let is_primitive = path.path.segments.len() == 1
-                || path.path.segments.iter().any(|segment| segment.ident == "primitive");
+                || path
+                    .path
+                    .segments
+                    .iter()
+                    .any(|segment| segment.ident == "primitive");
             is_primitive && last.is_some_and(|last| last.ident == "f32" || last.ident == "f64")
         }
         Type::Paren(inner) => is_float(&inner.elem),
@@ -232,7 +243,10 @@ impl<'ast> Visit<'ast> for SelfFinder {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        self.0 |= path.segments.first().is_some_and(|first| first.ident == "Self");
+        self.0 |= path
+            .segments
+            .first()
+            .is_some_and(|first| first.ident == "Self");
         visit::visit_path(self, path);
     }
 

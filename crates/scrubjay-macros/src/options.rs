@@ -129,9 +129,13 @@ impl Parse for Written {
         } else if input.peek(syn::token::Paren) {
             let list;
             parenthesized!(list in input);
-            let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&list, Ident::parse_any);
+            let names =
+                Punctuated::<Ident, Token![,]>::parse_terminated_with(&list, Ident::parse_any);
             let names = names.map_err(|error| {
-                Error::new(error.span(), format!("`{name}(…)` lists names of arguments"))
+                Error::new(
+                    error.span(),
+                    format!("`{name}(…)` lists names of arguments"),
+                )
             })?;
             Value::List(names.into_iter().collect())
         } else {
@@ -181,11 +185,20 @@ impl Options {
                     "`ignore` lists arguments, as in `ignore(client, verbose)`",
                 )),
             },
-            "disk" => Err(Error::new(name.span(), "`disk`: this version has no disk tier yet")),
-            "redis" => Err(Error::new(name.span(), "`redis`: this version has no redis tier yet")),
+            "disk" => Err(Error::new(
+                name.span(),
+                "`disk`: this version has no disk tier yet",
+            )),
+            "redis" => Err(Error::new(
+                name.span(),
+                "`redis`: this version has no redis tier yet",
+            )),
             known if NAMES.contains(&known) => match value {
                 Value::Expr(value) => self.set_value(&text, value),
-                _ => Err(Error::new(name.span(), format!("`{name}` needs a value: `{name} = …`"))),
+                _ => Err(Error::new(
+                    name.span(),
+                    format!("`{name}` needs a value: `{name} = …`"),
+                )),
             },
             _ => Err(unknown(name, &text)),
         }
@@ -253,14 +266,23 @@ fn set_time(place: &mut Option<Time>, value: Expr) -> Result<()> {
 
 fn text_of(value: &Expr) -> Result<LitStr> {
     match value {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text.clone()),
-        _ => Err(Error::new(value.span(), "a name is written as a text: `name = \"users\"`")),
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => Ok(text.clone()),
+        _ => Err(Error::new(
+            value.span(),
+            "a name is written as a text: `name = \"users\"`",
+        )),
     }
 }
 
 fn time_of(value: Expr) -> Result<Time> {
     match &value {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => {
             let written = text.value();
             match duration(&written) {
                 Some(duration) => Ok(Time::Known(duration, text.span())),
@@ -273,7 +295,10 @@ fn time_of(value: Expr) -> Result<Time> {
                 )),
             }
         }
-        Expr::Lit(ExprLit { lit: Lit::Int(_) | Lit::Float(_), .. }) => Err(Error::new(
+        Expr::Lit(ExprLit {
+            lit: Lit::Int(_) | Lit::Float(_),
+            ..
+        }) => Err(Error::new(
             value.span(),
             "a duration needs a unit: write \"60s\" or \"5m\", or an expression of type `Duration`",
         )),
@@ -320,11 +345,16 @@ fn unknown(name: &Ident, text: &str) -> Error {
     let nearest = other.map(|(_, ours)| *ours).or_else(|| {
         let distances = NAMES.iter().map(|ours| (distance(text, ours), *ours));
         let nearest = distances.min_by_key(|(distance, _)| *distance);
-        nearest.filter(|(distance, _)| *distance <= 2).map(|(_, ours)| ours)
+        nearest
+            .filter(|(distance, _)| *distance <= 2)
+            .map(|(_, ours)| ours)
     });
     let message = match nearest {
         Some(ours) => format!("there is no option `{name}`; did you mean `{ours}`?"),
-        None => format!("there is no option `{name}`; there are {}", NAMES[..25].join(", ")),
+        None => format!(
+            "there is no option `{name}`; there are {}",
+            NAMES[..25].join(", ")
+        ),
     };
     Error::new(name.span(), message)
 }
@@ -357,7 +387,16 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "5", "m", "5 minutes", "-5s", "1.5s", "18446744073709551615d", "99999999999999999999s"] {
+        for text in [
+            "",
+            "5",
+            "m",
+            "5 minutes",
+            "-5s",
+            "1.5s",
+            "18446744073709551615d",
+            "99999999999999999999s",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
     }

@@ -123,7 +123,10 @@ fn check_output(function: &Function<'_>, found: &mut Complaints) {
              owned value, or an `Arc`",
         );
     } else if let Type::Never(never) = &function.output {
-        found.add(never.span(), "a function that never returns has nothing to memoize");
+        found.add(
+            never.span(),
+            "a function that never returns has nothing to memoize",
+        );
     }
 }
 
@@ -189,13 +192,17 @@ fn check_names(function: &Function<'_>, options: &Options, found: &mut Complaint
     if let Some(Expr::Tuple(key)) = &options.key
         && key.elems.len() > MOST_PARTS
     {
-        let message = format!("a key has at most {MOST_PARTS} parts; put some into a tuple of their own");
+        let message =
+            format!("a key has at most {MOST_PARTS} parts; put some into a tuple of their own");
         found.add(key.span(), message);
     }
 }
 
 fn unknown_argument(function: &Function<'_>, ignored: &syn::Ident) -> String {
-    let named = function.args.iter().filter(|arg| arg.is_self || !arg.is_destructured());
+    let named = function
+        .args
+        .iter()
+        .filter(|arg| arg.is_self || !arg.is_destructured());
     let names: Vec<String> = named.map(|arg| format!("`{}`", arg.name)).collect();
     let advice = if names.is_empty() {
         "the function has no named argument".to_owned()
@@ -225,8 +232,14 @@ fn check_pairs(function: &Function<'_>, options: &Options, found: &mut Complaint
     if let (Some(_), Some(span)) = (options.in_impl, options.in_trait) {
         found.add(span, "`in_impl` and `in_trait` exclude each other");
     }
-    if let (Some(_), Some((_, span))) = (&options.errors, options.none.as_ref().and_then(known_or_here)) {
-        found.add(span, "`errors` is for `Result` and `none` is for `Option`; a function returns one of them");
+    if let (Some(_), Some((_, span))) = (
+        &options.errors,
+        options.none.as_ref().and_then(known_or_here),
+    ) {
+        found.add(
+            span,
+            "`errors` is for `Result` and `none` is for `Option`; a function returns one of them",
+        );
     }
 }
 
@@ -303,19 +316,34 @@ fn check_policy(options: &Options, found: &mut Complaints) {
         return;
     };
     let text = name.to_string();
-    let nearest = POLICIES.iter().find(|policy| policy.eq_ignore_ascii_case(&text));
+    let nearest = POLICIES
+        .iter()
+        .find(|policy| policy.eq_ignore_ascii_case(&text));
     if let Some(policy) = nearest
         && *policy != text
     {
-        found.add(name.span(), format!("there is no policy `{text}`; did you mean `{policy}`?"));
+        found.add(
+            name.span(),
+            format!("there is no policy `{text}`; did you mean `{policy}`?"),
+        );
     }
 }
 
 fn number_of(expr: &Expr) -> Option<f64> {
     match expr {
-        Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) => number.base10_parse().ok(),
-        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse().ok(),
-        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => number_of(expr).map(|number| -number),
+        Expr::Lit(ExprLit {
+            lit: Lit::Float(number),
+            ..
+        }) => number.base10_parse().ok(),
+        Expr::Lit(ExprLit {
+            lit: Lit::Int(number),
+            ..
+        }) => number.base10_parse().ok(),
+        Expr::Unary(ExprUnary {
+            op: UnOp::Neg(_),
+            expr,
+            ..
+        }) => number_of(expr).map(|number| -number),
         _ => None,
     }
 }

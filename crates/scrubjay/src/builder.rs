@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::entry::{Held, Tag};
 use crate::error::{Error, ErrorKind};
 use crate::expiration::Lives;
-use crate::flight::Naming;
+use crate::flight::{Describe, Naming};
 use crate::policy::Policy;
 use crate::refresh::{self, Refresher};
 use crate::removal::{Listener, RemovalCause};
@@ -74,7 +74,7 @@ pub struct Builder<K, V> {
     load_timeout: Option<Duration>,
     clock: Option<Box<dyn Clock>>,
     name: Option<String>,
-    describe: Option<Box<dyn Fn(&K) -> String + Send + Sync>>,
+    describe: Option<Describe<K>>,
     types: PhantomData<fn() -> (K, V)>,
 }
 
@@ -573,7 +573,10 @@ where
             ("error_time_to_live", lives.error_time_to_live),
             ("load_timeout", self.load_timeout),
         ];
-        if let Some((name, _)) = limits.iter().find(|(_, life)| *life == Some(Duration::ZERO)) {
+        if let Some((name, _)) = limits
+            .iter()
+            .find(|(_, life)| *life == Some(Duration::ZERO))
+        {
             return Err(format!(
                 "{name} is zero, so nothing would ever be served from the cache; leave it out or give it a time"
             ));
@@ -604,6 +607,14 @@ where
                      time_to_idle or expire_with"
                 ));
             }
+        }
+        if self.refresher.is_some()
+            && lives.refresh_after.is_none()
+            && lives.stale_while_refresh == Duration::ZERO
+        {
+            return Err("refresh_with has nothing to refresh: say when entries are due, with refresh_after \
+                        or stale_while_refresh"
+                .to_owned());
         }
         match (lives.refresh_after, lives.time_to_live) {
             (Some(refresh), Some(life)) if refresh >= life => Err(format!(

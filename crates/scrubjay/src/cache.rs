@@ -15,10 +15,11 @@ use equivalent::Equivalent;
 use seize::Guard;
 
 use crate::builder::{Builder, Options};
-use crate::call::{Core, Fallible, InTurn, Infallible, Own};
+use crate::call::{Change, Core, Fallible, InTurn, Infallible, Own};
 use crate::entry::{Entry, Tag};
 use crate::flight;
 use crate::key::ByRef;
+use crate::removal::RemovalCause;
 use crate::stats::{Event, Stats};
 use crate::tier::memory::Pin;
 
@@ -227,16 +228,27 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = self.core.memory.pin();
-        let found = self.look(key, &pin).and_then(|entry| {
+        let entry = self.look(key, &pin);
+        let found = entry.and_then(|entry| {
             entry.held.with(|value| {
                 self.core.note_hit(entry, &pin);
                 use_it(value)
             })
         });
         if found.is_none() {
-            self.core.counters.count(pin.thread_id(), Event::Miss);
+            self.note_miss(entry, &pin);
         }
         found
+    }
+
+    #[cold]
+    fn note_miss(&self, entry: Option<&Entry<K, V>>, pin: &Pin<'_>) {
+        self.core.counters.count(pin.thread_id(), Event::Miss);
+        if let Some(entry) = entry
+            && entry.held.is_collected()
+        {
+            self.core.remove_collected(entry);
+        }
     }
 
     /// Says whether a key has a fresh entry. Counts nothing and does not prolong a time to idle.
@@ -290,29 +302,36 @@ where
         self.write(key, value, own);
     }
 
-    pub(crate) fn write(&self, key: K, value: V, own: Own) {
+    /// Says whether the value was stored.
+    pub(crate) fn write(&self, key: K, value: V, own: Own) -> bool {
         let core = &*self.core;
         let hash = core.hash_of(&key);
         let prepared = core.draft(&key, &value, hash, own);
         let held = (core.options.hold)(value);
         let pin = core.memory.pin();
+        core.make_ready(prepared.as_ref(), &pin);
+        let now = core.now_if_timed();
         let mut locked = core.memory.lock(hash, &pin);
         let old = locked.find(hash, &pin, |other| *other == key);
         let overtaken = locked.state.flights.overtake(hash, |other| *other == key);
-        // What must not be stored still says that the old value is no longer true.
-        let new = prepared.map(|prepared| (prepared, held));
-        core.replace(locked, hash, key, new, old, &pin);
+        let change = Change {
+            hash,
+            key,
+            // What must not be stored still says that the old value is no longer true.
+            new: prepared.map(|prepared| (prepared, held)),
+            old,
+            cause: RemovalCause::Replaced,
+            now,
+        };
+        let stored = core.make(change, locked, &pin);
         drop(overtaken);
+        stored
     }
 
     /// Stores a pair unless its key has a fresh entry or something would have to leave; says whether it did.
     pub(crate) fn add_if_room(&self, key: K, value: V, weight: u64, own: Own) -> bool {
         let fits = self.weight().saturating_add(weight) <= self.capacity();
-        let stores = fits && !self.contains_key(&key);
-        if stores {
-            self.write(key, value, own);
-        }
-        stores
+        fits && !self.contains_key(&key) && self.write(key, value, own)
     }
 
     /// Returns the number of fresh entries, exactly; expired ones are removed on the way.
@@ -410,8 +429,10 @@ where
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
+        // First, because it removes what has expired, which is then counted.
+        let entries = self.len() as u64;
         let mut stats = self.core.counters.snapshot();
-        stats.entries = self.len() as u64;
+        stats.entries = entries;
         stats.weight = self.core.memory.weight();
         stats
     }
@@ -507,9 +528,7 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        self.core
-            .fetch(&ByRef(key), &Infallible, Vec::new, load)
-            .0
+        self.core.fetch(&ByRef(key), &Infallible, Vec::new, load).0
     }
 
     /// Returns a key's value, loading it if there is none; an error is not stored unless
@@ -700,7 +719,8 @@ where
     ///
     /// `decide` is given the fresh value, if there is one. It runs outside every lock, in the place of a load of
     /// the key: other `entry` and `get_or_insert…` calls of the key wait for it. If an insertion or invalidation of the
-    /// key comes between, `decide` is asked again with what is there then, so it may run more than once.
+    /// key comes between, `decide` is asked again with what is there then, so it may run more than once; it must not
+    /// itself change the key. Each time counts as one lookup.
     ///
     /// # Panics
     ///
@@ -725,14 +745,11 @@ where
         let query = ByRef(key);
         loop {
             let leader = self.core.lead_alone(&query);
-            let action = {
-                let _entered = leader.enter();
-                let pin = self.core.memory.pin();
-                self.look(key, &pin)
-                    .and_then(|entry| entry.held.with(|value| decide(Some(value))))
-                    .unwrap_or_else(|| decide(None))
-            };
-            if let Ok(value) = leader.carry_out(action) {
+            let entered = leader.enter();
+            let action = self
+                .with(key, |value| decide(Some(value)))
+                .unwrap_or_else(|| decide(None));
+            if let Ok(value) = leader.carry_out(entered, action) {
                 return value;
             }
         }
@@ -796,7 +813,10 @@ where
 impl<K, V> fmt::Debug for Cache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("name", &flight::name::<K, V>(self.core.options.naming.as_deref()))
+            .field(
+                "name",
+                &flight::name::<K, V>(self.core.options.naming.as_deref()),
+            )
             .field("len", &self.core.memory.len())
             .field("weight", &self.core.memory.weight())
             .finish_non_exhaustive()

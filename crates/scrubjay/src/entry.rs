@@ -57,22 +57,20 @@ pub(crate) struct Extra {
     pub(crate) weight: u64,
     pub(crate) life: Life,
     accessed: AtomicU64,
+    /// Until when a failed load is not tried again.
+    rests_until: AtomicU64,
     pub(crate) tags: Box<[Tag]>,
 }
 
 impl Extra {
     /// `None` for what is assumed of an entry without it.
-    pub(crate) fn of(
-        weight: u64,
-        life: Life,
-        now: Timestamp,
-        tags: Vec<Tag>,
-    ) -> Option<Box<Self>> {
+    pub(crate) fn of(weight: u64, life: Life, now: Timestamp, tags: Vec<Tag>) -> Option<Box<Self>> {
         (weight != 1 || life != Life::ENDLESS || !tags.is_empty()).then(|| {
             Box::new(Self {
                 weight,
                 life,
                 accessed: AtomicU64::new(now.as_nanos()),
+                rests_until: AtomicU64::new(0),
                 tags: tags.into(),
             })
         })
@@ -123,7 +121,9 @@ impl<K, V> Entry<K, V> {
 
     /// The first moment at which this entry is expired, as far as is known now.
     pub(crate) fn end(&self) -> Timestamp {
-        self.extra.as_ref().map_or(Timestamp::NEVER, |extra| extra.end())
+        self.extra
+            .as_ref()
+            .map_or(Timestamp::NEVER, |extra| extra.end())
     }
 
     /// Asks the clock only if the entry has a life.
@@ -132,7 +132,28 @@ impl<K, V> Entry<K, V> {
         match &self.extra {
             None => Freshness::Fresh,
             Some(extra) if extra.life == Life::ENDLESS => Freshness::Fresh,
-            Some(extra) => lives.freshness(&extra.life, extra.accessed(), now()),
+            Some(extra) => {
+                let now = now();
+                match lives.freshness(&extra.life, extra.accessed(), now) {
+                    // Relaxed: a hint; who misses it tries the load once more.
+                    Freshness::Stale | Freshness::Fallback
+                        if now.as_nanos() < extra.rests_until.load(Ordering::Relaxed) =>
+                    {
+                        Freshness::Resting
+                    }
+                    freshness => freshness,
+                }
+            }
+        }
+    }
+
+    /// Notes that a load of this key just failed and should not be tried again for a while.
+    pub(crate) fn rest_until(&self, moment: Timestamp) {
+        if let Some(extra) = &self.extra {
+            // Relaxed: see `freshness`.
+            extra
+                .rests_until
+                .store(moment.as_nanos(), Ordering::Relaxed);
         }
     }
 

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, nanos};
 
 /// The lives that entries get; part of a cache's options.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +52,8 @@ pub(crate) enum Freshness {
     Fresh,
     /// Within its life, and old enough to be refreshed.
     Due,
+    /// Past its life, and served because a load just failed and the cache was asked to remember that for a while.
+    Resting,
     /// Past its life, and may be served while it is refreshed.
     Stale,
     /// Past that too, and may be served if the load fails.
@@ -90,13 +92,21 @@ impl Lives {
         let Some(life) = life else {
             return Timestamp::NEVER;
         };
-        if self.jitter <= 0.0 {
-            return now.saturating_add(life);
+        let end = now.saturating_add(life);
+        if self.jitter <= 0.0 || end == Timestamp::NEVER {
+            return end;
         }
         // The upper 53 bits are what an f64 holds: a fraction in [0, 1).
         #[allow(clippy::cast_precision_loss, reason = "2^53 fits an f64 exactly")]
         let fraction = (mix(chance ^ now.as_nanos()) >> 11) as f64 / (1u64 << 53) as f64;
-        now.saturating_add(life.mul_f64(1.0 - self.jitter * fraction))
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of a life need not be exact, and is neither negative nor longer than the life"
+        )]
+        let shorter = (nanos(life) as f64 * self.jitter * fraction) as u64;
+        Timestamp::from_nanos(end.as_nanos() - shorter.min(nanos(life)))
     }
 
     /// When an entry with this end of life must go even as a stand-in.
@@ -190,8 +200,8 @@ mod tests {
             ..Lives::default()
         };
         let life = lives.of_value(at(0), None, 0);
-        let states = [59, 60, 99, 100, 109, 110, 149, 150]
-            .map(|now| lives.freshness(&life, at(0), at(now)));
+        let states =
+            [59, 60, 99, 100, 109, 110, 149, 150].map(|now| lives.freshness(&life, at(0), at(now)));
         use Freshness::{Due, Expired, Fallback, Fresh, Stale};
         assert_eq!(
             states,
@@ -220,10 +230,7 @@ mod tests {
             time_to_live: Some(Duration::MAX),
             ..Lives::default()
         };
-        assert_eq!(
-            lives.of_value(at(5), None, 0).expires_at,
-            Timestamp::NEVER
-        );
+        assert_eq!(lives.of_value(at(5), None, 0).expires_at, Timestamp::NEVER);
     }
 
     #[test]
@@ -235,6 +242,9 @@ mod tests {
         assert_eq!(deadlines.pop_due(at(9)), None);
         assert_eq!(deadlines.pop_due(at(20)), Some(1));
         assert_eq!(deadlines.pop_due(at(20)), Some(2));
-        assert_eq!((deadlines.pop_due(Timestamp::NEVER), deadlines.len()), (None, 0));
+        assert_eq!(
+            (deadlines.pop_due(Timestamp::NEVER), deadlines.len()),
+            (None, 0)
+        );
     }
 }

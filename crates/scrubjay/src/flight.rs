@@ -27,8 +27,11 @@ use crate::sync::{Mutex, thread};
 /// How a cache and its keys are called in messages, if somebody said so.
 pub(crate) struct Naming<K> {
     pub(crate) name: Option<String>,
-    pub(crate) describe: Option<Box<dyn Fn(&K) -> String + Send + Sync>>,
+    pub(crate) describe: Option<Describe<K>>,
 }
+
+/// Says how a key is shown.
+pub(crate) type Describe<K> = Box<dyn Fn(&K) -> String + Send + Sync>;
 
 /// What a key of a cache of these types is called in messages.
 pub(crate) fn label<K, V>(naming: Option<&Naming<K>>, key: &K) -> String {

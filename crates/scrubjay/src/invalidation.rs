@@ -33,16 +33,12 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.take_out(key, |entry| self.core.is_fresh(entry) && !entry.held.is_failure())
+        self.take_out(key, |entry| self.core.is_present(entry))
             .unwrap_or(false)
     }
 
     /// Removes a key's entry and looks at it, after the fact and outside every lock.
-    pub(crate) fn take_out<Q, R>(
-        &self,
-        key: &Q,
-        look: impl FnOnce(&Entry<K, V>) -> R,
-    ) -> Option<R>
+    pub(crate) fn take_out<Q, R>(&self, key: &Q, look: impl FnOnce(&Entry<K, V>) -> R) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -58,9 +54,8 @@ where
         drop(locked);
         drop(overtaken);
         let entry = entry?;
-        let seen = look(entry);
         core.notify(entry, core.cause_of(entry, RemovalCause::Explicit), &pin);
-        Some(seen)
+        Some(look(entry))
     }
 
     /// Discards every entry that `matches`; returns how many. All loads in progress are overtaken, because what
@@ -115,7 +110,7 @@ where
         let mut removed = 0;
         for (hash, id) in self.core.memory.tagged(tag) {
             if let Some(entry) = self.core.memory.remove_id(hash, id, &pin) {
-                removed += usize::from(self.core.is_fresh(entry));
+                removed += usize::from(self.core.is_present(entry));
                 let cause = self.core.cause_of(entry, RemovalCause::Explicit);
                 self.core.notify(entry, cause, &pin);
             }
@@ -153,9 +148,9 @@ where
         let Some(entry) = self.core.memory.remove_same(entry, &pin) else {
             return false;
         };
-        let fresh = self.core.is_fresh(entry);
+        let present = self.core.is_present(entry);
         let cause = self.core.cause_of(entry, RemovalCause::Explicit);
         self.core.notify(entry, cause, &pin);
-        fresh
+        present
     }
 }

@@ -81,9 +81,9 @@ mod key;
 mod memo;
 mod policy;
 mod refresh;
+mod removal;
 #[cfg(feature = "snapshot")]
 mod snapshot;
-mod removal;
 mod stats;
 mod sync;
 mod tier;
@@ -105,7 +105,8 @@ pub use trace::{Trace, inherit, trace, trace_async};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::memo::options::{
-        build, builder, labels, method_name, never, on_removal, refresh_in_background, store_if, tag, tags, type_of_key, weigh,
+        build, builder, labels, method_name, never, on_removal, refresh_in_background, store_if,
+        tag, tags, type_of_key, weigh,
     };
     pub use crate::memo::part::{Asked, Borrowed, Float};
     pub use crate::memo::probe;

@@ -24,9 +24,7 @@ struct Queue<K, V> {
 }
 
 /// Makes a refresher that runs `load` on a thread of its own.
-pub(crate) fn in_background<K, V>(
-    load: impl Fn(&K) -> V + Send + Sync + 'static,
-) -> Refresher<K, V>
+pub(crate) fn in_background<K, V>(load: impl Fn(&K) -> V + Send + Sync + 'static) -> Refresher<K, V>
 where
     K: Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -45,11 +43,9 @@ where
     P: Plan<V, Answer = V> + Send + Sync + 'static,
 {
     let work = move |job: Job<K, V>| {
-        let (value, tags) = {
-            let _entered = job.enter();
-            load(job.key())
-        };
-        job.finish(value, &plan, tags);
+        let entered = job.enter();
+        let (value, tags) = load(job.key());
+        job.finish(entered, value, &plan, tags);
     };
     let queue = Arc::new(Mutex::new(Queue {
         jobs: VecDeque::new(),

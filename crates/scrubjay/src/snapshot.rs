@@ -45,7 +45,9 @@ fn unwritable(error: io::Error) -> Error {
 /// The reader's failure, told apart from the snapshot's end.
 fn unreadable(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => corrupt("it ends in the middle; it was not written to its end"),
+        io::ErrorKind::UnexpectedEof => {
+            corrupt("it ends in the middle; it was not written to its end")
+        }
         _ => Error::new(ErrorKind::Io, "snapshot: the reader failed").with_source(error),
     }
 }
@@ -120,7 +122,8 @@ where
                 continue;
             };
             let record = encoded.map_err(|error| {
-                Error::new(ErrorKind::Codec, "snapshot: an entry cannot be encoded").with_source(error)
+                Error::new(ErrorKind::Codec, "snapshot: an entry cannot be encoded")
+                    .with_source(error)
             })?;
             write_record(writer, &record)?;
             count += 1;
@@ -182,8 +185,7 @@ where
 
     fn since_1970(&self) -> u64 {
         let now = self.core.options.clock.calendar();
-        now.duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, nanos)
+        now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, nanos)
     }
 }
 
@@ -217,7 +219,9 @@ fn read_header(reader: &mut impl Read) -> Result<u64, Error> {
     if version != VERSION {
         return Err(Error::new(
             ErrorKind::Version,
-            format!("snapshot: format {version} is not known to this version, which reads format {VERSION}"),
+            format!(
+                "snapshot: format {version} is not known to this version, which reads format {VERSION}"
+            ),
         ));
     }
     Ok(u64::from_le_bytes(read_array(reader)?))

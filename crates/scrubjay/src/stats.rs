@@ -82,7 +82,9 @@ impl Counters {
     fn sum(&self, counter: impl Fn(&Tally) -> &AtomicU64) -> u64 {
         // Relaxed: see the module's first lines.
         let counters = self.tallies.iter().map(counter);
-        counters.map(|counter| counter.load(Ordering::Relaxed)).sum()
+        counters
+            .map(|counter| counter.load(Ordering::Relaxed))
+            .sum()
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
@@ -228,13 +230,41 @@ impl fmt::Display for Stats {
         let ratio = self
             .hit_ratio()
             .map_or("-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0));
-        writeln!(f, "entries     {:>12}   weight      {:>12}", self.entries, self.weight)?;
-        writeln!(f, "hits        {:>12}   misses      {:>12}", self.hits, self.misses)?;
-        writeln!(f, "hit ratio   {:>12}   waits       {:>12}", ratio, self.waits)?;
-        writeln!(f, "loads       {:>12}   failed      {:>12}", self.loads, self.load_failures)?;
-        writeln!(f, "evicted     {:>12}   expired     {:>12}", self.evicted, self.expired)?;
-        writeln!(f, "explicit    {:>12}   replaced    {:>12}", self.explicit, self.replaced)?;
-        writeln!(f, "collected   {:>12}   served stale{:>12}", self.collected, self.stale_served)?;
+        writeln!(
+            f,
+            "entries     {:>12}   weight      {:>12}",
+            self.entries, self.weight
+        )?;
+        writeln!(
+            f,
+            "hits        {:>12}   misses      {:>12}",
+            self.hits, self.misses
+        )?;
+        writeln!(
+            f,
+            "hit ratio   {:>12}   waits       {:>12}",
+            ratio, self.waits
+        )?;
+        writeln!(
+            f,
+            "loads       {:>12}   failed      {:>12}",
+            self.loads, self.load_failures
+        )?;
+        writeln!(
+            f,
+            "evicted     {:>12}   expired     {:>12}",
+            self.evicted, self.expired
+        )?;
+        writeln!(
+            f,
+            "explicit    {:>12}   replaced    {:>12}",
+            self.explicit, self.replaced
+        )?;
+        writeln!(
+            f,
+            "collected   {:>12}   served stale{:>12}",
+            self.collected, self.stale_served
+        )?;
         let mean = format!("{:.1?}", self.mean_load_time);
         let saved = format!("{:.1?}", self.time_saved());
         write!(f, "mean load   {mean:>12}   time saved  {saved:>12}")

@@ -7,8 +7,7 @@
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     sync::{Mutex as RawMutex, MutexGuard, atomic},
-    thread,
-    thread_local,
+    thread, thread_local,
 };
 
 #[cfg(shuttle)]
@@ -48,10 +47,12 @@ pub(crate) struct OwnLine<T>(pub(crate) T);
 #[derive(Debug)]
 pub(crate) struct PerThread<T> {
     /// The places of the first threads, reached by one comparison.
-    first: Box<[OwnLine<T>]>,
+    first: Places<T>,
     /// Block `b` has `2^b` places for the threads after these, and is made when the first of them comes.
-    blocks: Box<[OnceLock<Box<[OwnLine<T>]>>]>,
+    blocks: Box<[OnceLock<Places<T>>]>,
 }
+
+type Places<T> = Box<[OwnLine<T>]>;
 
 impl<T: Default> Default for PerThread<T> {
     fn default() -> Self {
@@ -64,7 +65,7 @@ impl<T: Default> Default for PerThread<T> {
 
 const FIRST_THREADS: usize = 8;
 
-fn places<T: Default>(count: usize) -> Box<[OwnLine<T>]> {
+fn places<T: Default>(count: usize) -> Places<T> {
     (0..count).map(|_| OwnLine::default()).collect()
 }
 

@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use fixtures::{cache, panic_of, secs, timed};
@@ -142,12 +143,14 @@ fn a_weight_of_zero_is_admitted_wherever_anything_is() {
 
 // Keys.
 
+type Hook = RefCell<Option<Rc<dyn Fn()>>>;
+
 thread_local! {
-    static IN_EQ: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
-    static IN_HASH: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+    static IN_EQ: Hook = const { RefCell::new(None) };
+    static IN_HASH: Hook = const { RefCell::new(None) };
 }
 
-fn fire(hook: &'static std::thread::LocalKey<RefCell<Option<Rc<dyn Fn()>>>>) {
+fn fire(hook: &'static LocalKey<Hook>) {
     // Taken while it runs, so that what it calls does not call it again.
     let taken = hook.with(|hook| hook.borrow_mut().take());
     if let Some(taken) = taken {
@@ -158,11 +161,11 @@ fn fire(hook: &'static std::thread::LocalKey<RefCell<Option<Rc<dyn Fn()>>>>) {
 
 /// Runs `work` with hooks in the `Eq` or `Hash` of this thread's keys.
 fn hooked<R>(
-    hook: &'static std::thread::LocalKey<RefCell<Option<Rc<dyn Fn()>>>>,
+    hook: &'static LocalKey<Hook>,
     with: impl Fn() + 'static,
     work: impl FnOnce() -> R,
 ) -> R {
-    struct Unhook(&'static std::thread::LocalKey<RefCell<Option<Rc<dyn Fn()>>>>);
+    struct Unhook(&'static LocalKey<Hook>);
     impl Drop for Unhook {
         fn drop(&mut self) {
             self.0.with(|hook| *hook.borrow_mut() = None);
@@ -200,8 +203,10 @@ fn filled() -> Cache<Key, u32> {
     cache
 }
 
+type Call = (&'static str, fn(&Cache<Key, u32>));
+
 /// Everything that takes a key, on a key that is there.
-const CALLS: [(&str, fn(&Cache<Key, u32>)); 9] = [
+const CALLS: [Call; 9] = [
     ("get", |cache| {
         cache.get(&Key(1));
     }),

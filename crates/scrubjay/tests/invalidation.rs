@@ -7,8 +7,10 @@ mod fixtures;
 use fixtures::{Loading, Removals, cache, loading, waiter};
 use scrubjay::{Cache, RemovalCause};
 
+type Invalidation = (&'static str, fn(&Cache<u32, u32>));
+
 /// Every way to say that the value of key 1 is no longer true.
-const INVALIDATIONS: [(&str, fn(&Cache<u32, u32>)); 6] = [
+const INVALIDATIONS: [Invalidation; 6] = [
     ("remove", |cache| {
         cache.remove(&1);
     }),

@@ -3,7 +3,10 @@
 //! Values carry a word that their `Drop` destroys, and count how many of them live. Small enough for valgrind,
 //! which also sees what the word does not: `make memcheck`.
 
-#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
 
 #[path = "fixtures/watchdog.rs"]
 mod watchdog;
@@ -40,7 +43,11 @@ impl Canary {
 
     #[track_caller]
     fn check(&self) {
-        assert_eq!(self.word.load(Ordering::SeqCst), SOUND ^ self.number, "used after its drop");
+        assert_eq!(
+            self.word.load(Ordering::SeqCst),
+            SOUND ^ self.number,
+            "used after its drop"
+        );
     }
 }
 
@@ -152,7 +159,11 @@ fn stress(build: impl Fn(&Arc<AtomicIsize>) -> Canaries) {
     cache.assert_consistent();
     cache.for_each(|_, value| value.check());
     drop(cache);
-    assert_eq!(live.load(Ordering::SeqCst), 0, "every key and value was dropped once");
+    assert_eq!(
+        live.load(Ordering::SeqCst),
+        0,
+        "every key and value was dropped once"
+    );
 }
 
 #[test]
@@ -186,7 +197,11 @@ fn a_listener_sees_sound_values() {
                 key.check();
                 value.check();
             };
-            Cache::builder().capacity(5).on_removal(listener).build().unwrap()
+            Cache::builder()
+                .capacity(5)
+                .on_removal(listener)
+                .build()
+                .unwrap()
         });
     });
 }

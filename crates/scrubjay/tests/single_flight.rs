@@ -3,7 +3,10 @@
 //! Every protocol is run by crews of blocking callers, of callers that block on futures, and of both. Nothing
 //! sleeps: threads are lined up by channels, barriers, the counters of the cache and a clock that is set.
 
-#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
 
 #[path = "fixtures/executor.rs"]
 #[allow(dead_code, reason = "only its `block_on` is needed here")]
@@ -431,7 +434,11 @@ fn without_shared_errors_each_caller_tries_in_turn() {
                     own = Some(count.fetch_add(1, Ordering::SeqCst));
                     Err(own.unwrap())
                 });
-                assert_eq!(failed, Err(own.unwrap()), "everyone gets the error of the own load");
+                assert_eq!(
+                    failed,
+                    Err(own.unwrap()),
+                    "everyone gets the error of the own load"
+                );
             },
         );
         assert_eq!(failures, 5);
@@ -685,7 +692,9 @@ fn a_detour_to_the_own_key_is_refused() {
         let cache = named("f");
         let message = panic_of(|| {
             outer.get(&cache, 1, || {
-                inner.get(&cache, 2, || outer.get(&cache, 3, || inner.get(&cache, 1, nobody_loads)))
+                inner.get(&cache, 2, || {
+                    outer.get(&cache, 3, || inner.get(&cache, 1, nobody_loads))
+                })
             })
         });
         assert!(message.contains("f(1) → f(2) → f(3) → f(1)"), "{message}");
@@ -698,10 +707,18 @@ fn an_entry_call_that_asks_for_its_own_key_is_refused() {
     watched(|| {
         let cache = named("e");
         let message = panic_of(|| {
-            cache.entry(&1, |_| Action::Replace(cache.get_or_insert_with(&1, nobody_loads)))
+            cache.entry(&1, |_| {
+                Action::Replace(cache.get_or_insert_with(&1, nobody_loads))
+            })
         });
         assert!(message.contains("e(1) → e(1)"), "{message}");
-        let message = panic_of(|| cache.entry(&1, |_| cache.entry(&1, |_| Action::Keep).map_or(Action::Keep, Action::Replace)));
+        let message = panic_of(|| {
+            cache.entry(&1, |_| {
+                cache
+                    .entry(&1, |_| Action::Keep)
+                    .map_or(Action::Keep, Action::Replace)
+            })
+        });
         assert!(message.contains("e(1) → e(1)"), "{message}");
     });
 }
@@ -750,7 +767,10 @@ fn two_threads_that_need_each_other_are_told() {
             assert_ring_was_broken(&ended, &["f(1)", "f(2)"]);
             assert_eq!(first.get(&cache, 3, || 3), 3);
             cache.clear();
-            assert_eq!((first.get(&cache, 1, || 1), second.get(&cache, 2, || 2)), (1, 2));
+            assert_eq!(
+                (first.get(&cache, 1, || 1), second.get(&cache, 2, || 2)),
+                (1, 2)
+            );
             cache.assert_consistent();
         }
     });
@@ -881,7 +901,10 @@ fn threads_that_load_overlapping_trees_share_them() {
                     });
                 }
             });
-            assert_eq!((cache.get(&40), cache.stats().loads), (Some(102_334_155), 41));
+            assert_eq!(
+                (cache.get(&40), cache.stats().loads),
+                (Some(102_334_155), 41)
+            );
             cache.assert_consistent();
         }
     });
@@ -913,7 +936,13 @@ fn a_diamond_is_no_cycle() {
 fn loads_may_nest_ten_thousand_deep() {
     for_each_crew(|outer, _| {
         fn down(cache: &Cache<u32, u32>, caller: Caller, n: u32) -> u32 {
-            caller.get(cache, n, || if n == 0 { 0 } else { down(cache, caller, n - 1) + 1 })
+            caller.get(cache, n, || {
+                if n == 0 {
+                    0
+                } else {
+                    down(cache, caller, n - 1) + 1
+                }
+            })
         }
         let cache = named("down");
         assert_eq!(down(&cache, outer, 10_000), 10_000);
@@ -931,7 +960,10 @@ fn a_cycle_ten_thousand_long_is_named_in_short() {
         let cache = named("down");
         let message = panic_of(|| down(&cache, 10_000));
         assert!(message.contains("down(10000) → down(9999)"), "{message}");
-        assert!(message.contains("more …") && message.len() < 1000, "{message}");
+        assert!(
+            message.contains("more …") && message.len() < 1000,
+            "{message}"
+        );
     });
 }
 
@@ -1126,7 +1158,9 @@ struct Refreshed {
 }
 
 /// A cache with a background loader that says when it begins and waits for its answer; `None` panics.
-fn refreshed(build: impl FnOnce(scrubjay::Builder<u32, u32>) -> scrubjay::Builder<u32, u32>) -> Refreshed {
+fn refreshed(
+    build: impl FnOnce(scrubjay::Builder<u32, u32>) -> scrubjay::Builder<u32, u32>,
+) -> Refreshed {
     let clock = ManualClock::new();
     let (to_test, begun) = mpsc::channel();
     let (answers, from_test) = mpsc::channel();
@@ -1134,7 +1168,11 @@ fn refreshed(build: impl FnOnce(scrubjay::Builder<u32, u32>) -> scrubjay::Builde
     let builder = Cache::builder()
         .refresh_with(move |key| {
             to_test.send(*key).unwrap();
-            match from_test.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv() {
+            match from_test
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .recv()
+            {
                 Ok(Some(value)) => value,
                 _ => std::panic::resume_unwind(Box::new("the refresher's own")),
             }
@@ -1156,7 +1194,12 @@ fn refreshed_after_ten() -> Refreshed {
 #[test]
 fn one_caller_begins_a_background_refresh_and_nobody_waits() {
     for_each_crew(|first, second| {
-        let Refreshed { cache, clock, begun, answers } = refreshed_after_ten();
+        let Refreshed {
+            cache,
+            clock,
+            begun,
+            answers,
+        } = refreshed_after_ten();
         cache.insert(1, 1);
         clock.advance(Duration::from_secs(10));
         for caller in [first, second, first, second] {
@@ -1177,7 +1220,12 @@ fn one_caller_begins_a_background_refresh_and_nobody_waits() {
 fn a_refresh_that_was_overtaken_is_not_stored() {
     for_each_crew(|caller, _| {
         for (name, say) in SAYINGS {
-            let Refreshed { cache, clock, begun, answers } = refreshed(|builder| {
+            let Refreshed {
+                cache,
+                clock,
+                begun,
+                answers,
+            } = refreshed(|builder| {
                 builder
                     .refresh_after(Duration::from_secs(10))
                     .tag_with(|_, _| ["odd"])
@@ -1204,7 +1252,12 @@ fn a_refresh_that_was_overtaken_is_not_stored() {
 #[test]
 fn a_refresher_that_panics_leaves_the_entry_and_is_asked_again() {
     for_each_crew(|caller, _| {
-        let Refreshed { cache, clock, begun, answers } = refreshed_after_ten();
+        let Refreshed {
+            cache,
+            clock,
+            begun,
+            answers,
+        } = refreshed_after_ten();
         cache.insert(1, 1);
         clock.advance(Duration::from_secs(10));
         for failures in 1..=3 {
@@ -1241,7 +1294,11 @@ fn a_stale_value_is_served_while_one_caller_refreshes_it() {
             for _ in 0..4 {
                 assert_eq!(other.get(&cache, 1, nobody_loads), 1);
             }
-            assert_eq!((cache.get(&1), cache.len()), (None, 0), "stale is not fresh");
+            assert_eq!(
+                (cache.get(&1), cache.len()),
+                (None, 0),
+                "stale is not fresh"
+            );
             // Past the window there is nothing to serve, so whoever asks waits.
             clock.advance(Duration::from_secs(10));
             let waiting = scope.spawn(|| other.get(&cache, 1, nobody_loads));
@@ -1284,7 +1341,11 @@ fn a_refresh_that_needs_one_in_the_queue_behind_it_does_not_hang() {
         clock.advance(Duration::from_secs(10));
         assert_eq!(cache.get_or_insert_with(&1, nobody_loads), 1);
         in_first.recv().unwrap();
-        assert_eq!(cache.get_or_insert_with(&2, nobody_loads), 2, "queued behind the first");
+        assert_eq!(
+            cache.get_or_insert_with(&2, nobody_loads),
+            2,
+            "queued behind the first"
+        );
         clock.advance(Duration::from_secs(10));
         go.send(()).unwrap();
         until(|| cache.get(&1) == Some(21));

@@ -3,7 +3,10 @@
 //! Where a test is about a moment (a future dropped between two polls) it polls by hand, or lets the small
 //! executor run until nothing is woken.
 
-#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
 
 #[path = "fixtures/executor.rs"]
 mod executor;
@@ -79,7 +82,10 @@ impl<T> Task<T> {
     /// Drops the task and waits until it is gone.
     async fn abort(self) {
         (self.abort)();
-        assert!(self.end.await.is_err(), "the task ended before it was aborted");
+        assert!(
+            self.end.await.is_err(),
+            "the task ended before it was aborted"
+        );
     }
 }
 
@@ -100,7 +106,9 @@ impl<T> Future for Caught<T> {
 /// Runs a scenario on each kind of executor.
 fn everywhere<F: Future<Output = ()> + 'static>(scenario: impl Fn(Spawner) -> F + Send + 'static) {
     watched(move || {
-        let several = tokio::runtime::Builder::new_multi_thread().worker_threads(3).build();
+        let several = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(3)
+            .build();
         several.unwrap().block_on(scenario(Spawner::Tokio));
         let one = tokio::runtime::Builder::new_current_thread().build();
         one.unwrap().block_on(scenario(Spawner::Tokio));
@@ -190,7 +198,9 @@ impl Wake for Woken {
 }
 
 fn poll_once<T>(future: &mut Pin<impl std::ops::DerefMut<Target: Future<Output = T>>>) -> Poll<T> {
-    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
 }
 
 // The compiler's part.
@@ -202,7 +212,11 @@ fn futures_are_send() {
     let key = 1;
     assert_send(cache.get_or_insert_async(&key, async || 1));
     assert_send(cache.try_get_or_insert_async(&key, async || Ok::<_, String>(1)));
-    assert_send(cache.try_get_or_insert_async_in_turn(&key, async || Err::<u32, _>(std::io::Error::other("-"))));
+    assert_send(
+        cache.try_get_or_insert_async_in_turn(&key, async || {
+            Err::<u32, _>(std::io::Error::other("-"))
+        }),
+    );
     let texts: Cache<String, Arc<str>> = Cache::new();
     assert_send(texts.get_or_insert_async("k", async || Arc::from("v")));
 }
@@ -251,7 +265,10 @@ fn a_future_that_was_never_polled_leads_nothing() {
 #[test]
 fn a_blocking_caller_waits_for_a_task() {
     watched(|| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
         let cache: Cache<u32, u32> = Cache::new();
         let (gate, passage) = gate();
         let leading = runtime.spawn(get(&cache, 1, || passage.pass(7)));
@@ -260,7 +277,10 @@ fn a_blocking_caller_waits_for_a_task() {
         let waiting = thread::spawn(move || blocked.get_or_insert_with(&1, || unreachable!()));
         until(|| cache.stats().waits == 1);
         gate.go.send(()).unwrap();
-        assert_eq!((waiting.join().unwrap(), runtime.block_on(leading).unwrap()), (7, 7));
+        assert_eq!(
+            (waiting.join().unwrap(), runtime.block_on(leading).unwrap()),
+            (7, 7)
+        );
     });
 }
 
@@ -296,7 +316,10 @@ fn a_cache_of_no_capacity_still_shares_loads() {
         let waiting = spawner.spawn(get(&cache, 1, nobody_loads));
         until_waiting(&cache, 1).await;
         gate.go.send(()).unwrap();
-        assert_eq!((leading.join().await, waiting.join().await, cache.len()), (7, 7, 0));
+        assert_eq!(
+            (leading.join().await, waiting.join().await, cache.len()),
+            (7, 7, 0)
+        );
     });
 }
 
@@ -347,7 +370,12 @@ fn a_waiter_that_was_notified_and_then_dropped_takes_nobodys_turn() {
     let waker = Waker::from(woken.clone());
     assert!(poll_once(&mut leading).is_pending());
     for waiter in [&mut first, &mut second] {
-        assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(
+            waiter
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
     }
     drop(leading);
     assert_eq!(woken.0.load(Ordering::SeqCst), 2, "both are told");
@@ -359,7 +387,9 @@ fn a_waiter_that_was_notified_and_then_dropped_takes_nobodys_turn() {
 fn a_waiter_that_took_over_and_is_dropped_hands_over_again() {
     let cache: Cache<u32, u32> = Cache::new();
     let mut leading = get(&cache, 1, std::future::pending);
-    let mut successors: Vec<_> = (0..300).map(|_| get(&cache, 1, std::future::pending)).collect();
+    let mut successors: Vec<_> = (0..300)
+        .map(|_| get(&cache, 1, std::future::pending))
+        .collect();
     let mut last = get(&cache, 1, || async { 7 });
     assert!(poll_once(&mut leading).is_pending());
     for waiter in &mut successors {
@@ -384,8 +414,18 @@ fn a_dropped_waiter_leaves_no_waker_behind() {
     for _ in 0..100 {
         let waker = Waker::from(woken.clone());
         let mut waiter = get(&cache, 1, nobody_loads);
-        assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(
+            waiter
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        assert!(
+            waiter
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
     }
     assert_eq!(Arc::strong_count(&woken), 1);
     drop(leading);
@@ -402,11 +442,22 @@ fn a_waiter_is_woken_where_it_was_polled_last() {
     let (first, last) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
     for woken in [&first, &last] {
         let waker = Waker::from(woken.clone());
-        assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(
+            waiter
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
     }
     gate.go.send(()).unwrap();
     assert_eq!(poll_once(&mut leading), Poll::Ready(7));
-    assert_eq!((first.0.load(Ordering::SeqCst), last.0.load(Ordering::SeqCst)), (0, 1));
+    assert_eq!(
+        (
+            first.0.load(Ordering::SeqCst),
+            last.0.load(Ordering::SeqCst)
+        ),
+        (0, 1)
+    );
     assert_eq!(poll_once(&mut waiter), Poll::Ready(7));
 }
 
@@ -436,7 +487,12 @@ fn an_executors_code_may_use_the_cache() {
         assert!(poll_once(&mut other).is_pending());
         SEEN.set(Some((cache.clone(), other)));
         let nosy = Waker::from(Arc::new(Nosy));
-        assert!(moved.as_mut().poll(&mut Context::from_waker(&nosy)).is_pending());
+        assert!(
+            moved
+                .as_mut()
+                .poll(&mut Context::from_waker(&nosy))
+                .is_pending()
+        );
         drop(nosy);
         // The cache has the last waker of the first task, and lets go of it here.
         assert!(poll_once(&mut moved).is_pending());
@@ -452,7 +508,9 @@ fn the_small_executor_hands_over_without_threads() {
         let cache: Cache<u32, u32> = Cache::new();
         let leading = {
             let cache = cache.clone();
-            executor.spawn(async move { drop(cache.get_or_insert_async(&1, std::future::pending).await) })
+            executor.spawn(async move {
+                drop(cache.get_or_insert_async(&1, std::future::pending).await)
+            })
         };
         let got = Rc::new(RefCell::new(Vec::new()));
         executor.run_until_stalled();
@@ -504,14 +562,18 @@ fn errors_are_shared_or_not_as_asked() {
             let (gate, passage) = gate();
             let leader = cache.clone();
             let leading = spawner.spawn(async move {
-                leader.try_get_or_insert_async(&1, || passage.pass(Err('l'))).await
+                leader
+                    .try_get_or_insert_async(&1, || passage.pass(Err('l')))
+                    .await
             });
             gate.begun.await.unwrap();
             let waiting: Vec<_> = (0..4)
                 .map(|_| {
                     let waiter = cache.clone();
                     spawner.spawn(async move {
-                        waiter.try_get_or_insert_async(&1, || async { Err('o') }).await
+                        waiter
+                            .try_get_or_insert_async(&1, || async { Err('o') })
+                            .await
                     })
                 })
                 .collect();
@@ -534,11 +596,15 @@ fn waiters_with_other_error_types_and_in_turn_try_themselves() {
         let (gate, passage) = gate();
         let (leader, typed, in_turn) = (cache.clone(), cache.clone(), cache.clone());
         let leading = spawner.spawn(async move {
-            leader.try_get_or_insert_async(&1, || passage.pass(Err('t'))).await
+            leader
+                .try_get_or_insert_async(&1, || passage.pass(Err('t')))
+                .await
         });
         gate.begun.await.unwrap();
         let typed = spawner.spawn(async move {
-            typed.try_get_or_insert_async(&1, || async { Err(404) }).await
+            typed
+                .try_get_or_insert_async(&1, || async { Err(404) })
+                .await
         });
         let in_turn = spawner.spawn(async move {
             let load = || async { Err(std::io::Error::other("own")) };
@@ -595,11 +661,20 @@ fn the_deadline_follows_a_future_to_another_task() {
     assert!(poll_once(&mut waiting).is_pending());
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
-    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(
+        waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
     clock.advance(Duration::from_nanos(9_999_999_999));
     assert_eq!(woken.0.load(Ordering::SeqCst), 0);
     clock.advance(Duration::from_nanos(1));
-    assert_eq!(woken.0.load(Ordering::SeqCst), 1, "woken at exactly the deadline");
+    assert_eq!(
+        woken.0.load(Ordering::SeqCst),
+        1,
+        "woken at exactly the deadline"
+    );
     assert_eq!(poll_once(&mut waiting), Poll::Ready(2));
 }
 
@@ -679,7 +754,10 @@ fn a_task_and_a_thread_that_need_each_other_are_told() {
         assert!(panics.peek().is_some(), "somebody is told");
         for panic in panics {
             let message = panic.downcast::<String>().unwrap();
-            assert!(message.contains("f(1)") && message.contains("f(2)"), "{message}");
+            assert!(
+                message.contains("f(1)") && message.contains("f(2)"),
+                "{message}"
+            );
         }
     });
 }
@@ -726,7 +804,8 @@ fn a_diamond_of_futures_is_no_cycle() {
             left + right
         }));
         let beside = spawner.spawn(async move {
-            let (left, right) = tokio::join!(down(elsewhere.clone(), 3), down(elsewhere.clone(), 2));
+            let (left, right) =
+                tokio::join!(down(elsewhere.clone(), 3), down(elsewhere.clone(), 2));
             left + right
         });
         assert_eq!((top.join().await, beside.join().await), (13, 13));
@@ -740,7 +819,11 @@ fn futures_may_nest_a_thousand_deep() {
         fn down(cache: Cache<u32, u32>, n: u32) -> BoxFuture<u32> {
             get(&cache.clone(), n, move || async move {
                 until_async(|| true).await;
-                if n == 0 { 0 } else { down(cache, n - 1).await + 1 }
+                if n == 0 {
+                    0
+                } else {
+                    down(cache, n - 1).await + 1
+                }
             })
         }
         let cache = named("down");

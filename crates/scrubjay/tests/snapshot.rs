@@ -83,7 +83,10 @@ fn expired_entries_and_remembered_failures_are_left_out() {
         .unwrap();
     cache.insert(1, 1);
     clock.advance(secs(10));
-    assert_eq!(cache.try_get_or_insert_with(&2, || Err("down")), Err("down"));
+    assert_eq!(
+        cache.try_get_or_insert_with(&2, || Err("down")),
+        Err("down")
+    );
     cache.insert(3, 3);
     let mut bytes = Vec::new();
     assert_eq!(cache.save(&mut bytes).unwrap(), 1);
@@ -116,7 +119,11 @@ fn a_truncated_snapshot_is_an_error_at_every_length_and_stores_nothing() {
     for length in 0..bytes.len() {
         let cache: Cache<String, Vec<u32>> = Cache::new();
         let error = cache.load(&bytes[..length]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "at {length} bytes: {error}");
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Corrupt,
+            "at {length} bytes: {error}"
+        );
         assert!(cache.is_empty());
     }
 }
@@ -161,7 +168,10 @@ fn a_length_that_lies_allocates_nothing() {
     // The first record's length: just below the bound, with hardly any bytes behind it.
     bytes[20..24].copy_from_slice(&((1u32 << 30) - 1).to_le_bytes());
     let cache: Cache<String, Vec<u32>> = Cache::new();
-    assert_eq!(cache.load(&bytes[..]).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(
+        cache.load(&bytes[..]).unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
 }
 
 struct Full;

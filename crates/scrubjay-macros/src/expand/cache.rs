@@ -155,7 +155,11 @@ impl Expansion<'_> {
     /// The options that look at keys and values.
     fn closures(&self) -> impl Iterator<Item = TokenStream> {
         let builder = hidden("__builder");
-        let view = ask_type(&self.function.output, "view", &quote!(Wrapped as _, Bare as _));
+        let view = ask_type(
+            &self.function.output,
+            "view",
+            &quote!(Wrapped as _, Bare as _),
+        );
         let closures = [
             (quote!(weigh), &self.options.weigh),
             (quote!(store_if), &self.options.store_if),
@@ -192,12 +196,18 @@ impl Expansion<'_> {
         let args: Vec<_> = self.function.args.iter().collect();
         let lets = args.iter().enumerate().map(|(index, arg)| {
             let index = Index::from(index);
-            let part = if args.len() == 1 { quote!(#key) } else { quote!((&#key.#index)) };
+            let part = if args.len() == 1 {
+                quote!(#key)
+            } else {
+                quote!((&#key.#index))
+            };
             let (name, value) = (&arg.name, arg.rebuilt(&part));
             quote!(let #name = #value;)
         });
         let passed = args.iter().map(|arg| &arg.name);
-        let tags = self.tag_list().unwrap_or_else(|| quote!(::std::vec::Vec::new()));
+        let tags = self
+            .tag_list()
+            .unwrap_or_else(|| quote!(::std::vec::Vec::new()));
         let tags_name = hidden("__tags");
         quote! {
             ::scrubjay::__private::refresh_in_background(#cache, #site, |#key: &#key_type| {
@@ -246,9 +256,15 @@ fn time_value(time: &Time) -> TokenStream {
 /// The policies can be named without their path.
 fn policy_value(policy: &Expr) -> TokenStream {
     match policy {
-        Expr::Path(path) if path.path.get_ident().is_some_and(|name| {
-            crate::validate::POLICIES.iter().any(|policy| name == policy)
-        }) => quote!(::scrubjay::Policy::#path),
+        Expr::Path(path)
+            if path.path.get_ident().is_some_and(|name| {
+                crate::validate::POLICIES
+                    .iter()
+                    .any(|policy| name == policy)
+            }) =>
+        {
+            quote!(::scrubjay::Policy::#path)
+        }
         _ => policy.to_token_stream(),
     }
 }

@@ -3,7 +3,7 @@
 //! A type and not a module, because only a type can be generic, and can stand inside a function and name types
 //! of that function.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::visit::Visit;
@@ -39,7 +39,11 @@ impl Expansion<'_> {
         let (params, args, bounds) = generics.split_for_impl();
         let (allowed, cfgs) = (allowed(), self.cfgs());
         let body = self.stored();
-        let types = self.type_params().into_iter().filter(|param| !is_const(param)).map(name_of);
+        let types = self
+            .type_params()
+            .into_iter()
+            .filter(|param| !is_const(param))
+            .map(name_of);
         let witness = (!generics.params.is_empty()).then(|| {
             quote! {
                 #[doc(hidden)]
@@ -47,7 +51,9 @@ impl Expansion<'_> {
             }
         });
         let (methods, load) = (self.handle_methods(), self.load_function());
-        let doc = format!("The handle of the memoized function [`{ident}`](fn@{ident}): the way to its cache.");
+        let doc = format!(
+            "The handle of the memoized function [`{ident}`](fn@{ident}): the way to its cache."
+        );
         let signature = self.cache_signature(&format_ident!("cache"), &Generics::default());
         quote! {
             #(#cfgs)*
@@ -128,7 +134,9 @@ impl Expansion<'_> {
         let (lifetimes, bounds) = self.lifetime_generics();
         let block = &item.block;
         let lints = item.attrs.iter().filter(|attr| {
-            ["allow", "expect", "warn", "deny"].iter().any(|lint| attr.path().is_ident(lint))
+            ["allow", "expect", "warn", "deny"]
+                .iter()
+                .any(|lint| attr.path().is_ident(lint))
         });
         Some(quote!(#(#lints)* fn #load #lifetimes (#inputs) #output #bounds #block))
     }
@@ -138,7 +146,10 @@ impl Expansion<'_> {
         let vis = &self.function.item.vis;
         let (name, generics) = (self.cache_function_name(), self.free_generics());
         let (allowed, cfgs, stored) = (allowed(), self.cfgs(), self.stored());
-        let doc = format!("Returns the cache of the memoized `{}`.", self.function.name());
+        let doc = format!(
+            "Returns the cache of the memoized `{}`.",
+            self.function.name()
+        );
         let signature = self.cache_signature(&name, &generics);
         quote! {
             #(#cfgs)*
@@ -165,7 +176,8 @@ impl Expansion<'_> {
 
     pub(super) fn cache_function_name(&self) -> Ident {
         let ident = &self.function.item.sig.ident;
-        format_ident!("{}_cache", ident.unraw(), span = ident.span())
+        // At the attribute, because that is what is wrong if there is no room for this function.
+        format_ident!("{}_cache", ident.unraw(), span = Span::call_site())
     }
 
     /// The handle, as the start of a path.
@@ -186,7 +198,9 @@ impl Expansion<'_> {
     /// The type and const parameters.
     pub(super) fn type_params(&self) -> Vec<&GenericParam> {
         let params = self.function.item.sig.generics.params.iter();
-        params.filter(|param| !matches!(param, GenericParam::Lifetime(_))).collect()
+        params
+            .filter(|param| !matches!(param, GenericParam::Lifetime(_)))
+            .collect()
     }
 
     /// The generics without lifetimes, which keys and values do not have.
@@ -195,13 +209,17 @@ impl Expansion<'_> {
         let params = self.type_params().into_iter().cloned();
         generics.params = params.collect();
         for param in generics.type_params_mut() {
-            let bounds = param.bounds.iter().filter(|bound| {
-                !has_lifetime(|finder| finder.visit_type_param_bound(bound))
-            });
+            let bounds = param
+                .bounds
+                .iter()
+                .filter(|bound| !has_lifetime(|finder| finder.visit_type_param_bound(bound)));
             param.bounds = bounds.cloned().collect();
         }
         if let Some(clause) = &mut generics.where_clause {
-            let free = clause.predicates.iter().filter(|predicate| is_free(predicate));
+            let free = clause
+                .predicates
+                .iter()
+                .filter(|predicate| is_free(predicate));
             clause.predicates = free.cloned().collect();
         }
         generics
@@ -211,7 +229,10 @@ impl Expansion<'_> {
     fn lifetime_generics(&self) -> (TokenStream, TokenStream) {
         let generics = &self.function.item.sig.generics;
         let params = generics.lifetimes();
-        let bounds = generics.where_clause.iter().flat_map(|clause| &clause.predicates);
+        let bounds = generics
+            .where_clause
+            .iter()
+            .flat_map(|clause| &clause.predicates);
         let bounds: Vec<_> = bounds.filter(|predicate| !is_free(predicate)).collect();
         let bounds = match bounds.is_empty() {
             true => quote!(),

@@ -27,7 +27,9 @@ impl Arg {
             return mentions(expr, &self.name.to_string());
         };
         let tokens = pattern.to_token_stream();
-        crate::function::words_of(tokens).iter().any(|word| mentions(expr, word))
+        crate::function::words_of(tokens)
+            .iter()
+            .any(|word| mentions(expr, word))
     }
 }
 
@@ -36,7 +38,10 @@ impl Expansion<'_> {
     pub(super) fn asked(&self) -> (TokenStream, TokenStream) {
         let (before, parts) = match &self.options.key {
             Some(key) => self.parts_of(key),
-            None => (TokenStream::new(), self.function.keyed().map(Arg::part).collect()),
+            None => (
+                TokenStream::new(),
+                self.function.keyed().map(Arg::part).collect(),
+            ),
         };
         let parts = one_or_tuple(&parts);
         (before, quote!(::scrubjay::__private::Asked(#parts)))
@@ -73,7 +78,11 @@ impl Expansion<'_> {
         let lets = self.function.args.iter().map(|arg| {
             let mut ty = arg.ty.clone();
             Anonymize(&lifetimes).visit_type_mut(&mut ty);
-            let name = if arg.is_self { own_self() } else { arg.name.clone() };
+            let name = if arg.is_self {
+                own_self()
+            } else {
+                arg.name.clone()
+            };
             quote!(let #name: #ty = ::scrubjay::__private::never();)
         });
         let (before, asked) = self.asked();

@@ -7,9 +7,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use scrubjay::{Cache, Stats, memoize};
+use scrubjay::{Builder, Cache, Stats, memoize};
 
 use super::memory;
 
@@ -20,14 +19,24 @@ pub struct Pair {
     pub name: String,
     pub old: Arc<[String]>,
     pub new: Arc<[String]>,
-    id: u64,
+    id: Id,
+}
+
+/// Tells pairs apart in the keys of `distance`, which then need not hold the texts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Id(u64);
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pair {}", self.0)
+    }
 }
 
 impl Pair {
     pub fn new(name: String, old: Arc<[String]>, new: Arc<[String]>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         // Relaxed: only uniqueness is asked of the number.
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = Id(NEXT.fetch_add(1, Ordering::Relaxed));
         Self { name, old, new, id }
     }
 
@@ -87,7 +96,7 @@ pub fn distance(pair: &Pair, i: usize, j: usize) -> u32 {
     recurrence(pair, i, j, |i, j| distance(pair, i, j))
 }
 
-/// What a comparison found, and what it took.
+/// What a comparison found, and what it held meanwhile.
 pub struct Comparison {
     pub distance: u32,
     /// The changes as text: line numbers with `-` and `+`.
@@ -96,19 +105,18 @@ pub struct Comparison {
     pub inner: Stats,
     /// The bytes that the program held more at its end than at its beginning.
     pub held: u64,
-    pub took: Duration,
 }
 
-impl Comparison {
-    /// The bytes that this takes in a cache.
-    pub fn bytes(&self) -> u64 {
-        (size_of::<Self>() + self.script.len()) as u64
-    }
+/// Starts a cache of comparisons by the names of their pairs. An entry weighs its bytes.
+pub fn comparisons() -> Builder<String, Arc<Comparison>> {
+    Cache::builder().weigher(|name: &String, found: &Arc<Comparison>| {
+        (name.len() + size_of::<Comparison>() + found.script.len()) as u64
+    })
 }
 
 /// Compares two versions in full, with a cache that lives as long as the comparison.
 pub fn compare(pair: &Pair) -> Comparison {
-    let (began, held) = (Instant::now(), memory::held());
+    let held = memory::held();
     let lines = Lines {
         pair,
         memo: Cache::new(),
@@ -120,7 +128,6 @@ pub fn compare(pair: &Pair) -> Comparison {
         script,
         inner: lines.memo.stats(),
         held: memory::held().saturating_sub(held),
-        took: began.elapsed(),
     }
 }
 

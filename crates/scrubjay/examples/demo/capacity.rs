@@ -3,48 +3,39 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scrubjay::{Cache, Stats};
+use scrubjay::Stats;
 
-use super::analysis::{Comparison, Pair, compare};
+use super::Failure;
+use super::analysis::{Pair, compare, comparisons};
 use super::input::Input;
 use super::report::{Page, Table, bytes, counted, number, percent, time};
 use super::totals::Totals;
-use super::{Failure, memory};
 
-/// The lines of a block, and the most blocks that are asked for.
+/// The lines of a block.
 const LINES: usize = 24;
-const MOST_BLOCKS: usize = 300;
-const PASSES: usize = 3;
-
-type Blocks = Cache<String, Arc<Comparison>>;
 
 /// Asks the same questions of smaller and smaller caches.
-pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), Failure> {
-    let files = blocks(input);
+pub fn show(
+    page: &mut Page,
+    input: &Input,
+    most_blocks: usize,
+    totals: &mut Totals,
+) -> Result<(), Failure> {
+    let files = blocks(input, most_blocks);
     let distinct: usize = files.iter().map(Vec::len).sum();
     page.heading("A capacity that is too small")?;
     page.text(format!(
-        "The files in {} of {LINES} lines, each compared with its older self. A reader goes through every file, then \
-         once more over the blocks that changed, and all of it {PASSES} times. An entry weighs its bytes.",
+        "The files in {} of {LINES} lines, each compared with its older self. A reader goes through the files, and \
+         after each one back through all changed blocks so far. An entry weighs its bytes.",
         counted(distinct as u64, "block")
     ))?;
-    page.blank()?;
-    let mut table = Table::new([
-        "capacity",
-        "bytes",
-        "calls",
-        "loads",
-        "hits",
-        "hit ratio",
-        "evicted",
-        "most held",
-        "time",
-    ]);
+    let mut table = Table::new(
+        "capacity | bytes | calls | loads | hits | hit ratio | evicted | most held | time",
+    );
     let all = read(&files, u64::MAX)?;
     for percent_of_all in [100, 75, 50, 25, 10] {
         let capacity = all.stats.weight * percent_of_all / 100;
         page.progress(&format!("capacity of {percent_of_all} %"))?;
-        let held = memory::held();
         let reading = read(&files, capacity)?;
         let Reading {
             stats,
@@ -63,12 +54,7 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
             time(*took),
         ]);
         if percent_of_all == 25 {
-            totals.note(
-                "capacity 25 %",
-                *stats,
-                stats.time_saved(),
-                memory::held().saturating_sub(held),
-            );
+            totals.note("capacity 25 %", *stats, stats.time_saved());
         }
     }
     page.table(&table)?;
@@ -77,8 +63,7 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
 }
 
 /// The blocks of every file; a block is one part of both versions.
-fn blocks(input: &Input) -> Vec<Vec<Pair>> {
-    let mut left = MOST_BLOCKS;
+fn blocks(input: &Input, mut left: usize) -> Vec<Vec<Pair>> {
     let mut files = Vec::new();
     for pair in &input.pairs {
         let starts = (0..pair.old.len()).step_by(LINES).take(left);
@@ -94,6 +79,17 @@ fn blocks(input: &Input) -> Vec<Vec<Pair>> {
     files
 }
 
+/// The blocks of each file, and after each file the blocks that changed in the files so far, the last first.
+fn requests(files: &[Vec<Pair>]) -> Vec<&Pair> {
+    let (mut requests, mut changed) = (Vec::new(), Vec::new());
+    for file in files {
+        requests.extend(file);
+        changed.extend(file.iter().filter(|block| block.old != block.new));
+        requests.extend(changed.iter().rev());
+    }
+    requests
+}
+
 struct Reading {
     stats: Stats,
     most_held: u64,
@@ -101,17 +97,11 @@ struct Reading {
 }
 
 fn read(files: &[Vec<Pair>], capacity: u64) -> Result<Reading, Failure> {
-    let cache: Blocks = Cache::builder()
-        .capacity(capacity)
-        .weigher(|_: &String, comparison: &Arc<Comparison>| comparison.bytes())
-        .build()?;
+    let cache = comparisons().capacity(capacity).build()?;
     let (mut most_held, began) = (0, Instant::now());
-    for file in (0..PASSES).flat_map(|_| files) {
-        let changed = file.iter().filter(|block| block.old != block.new);
-        for block in file.iter().chain(changed) {
-            cache.get_or_insert_with(block.name.as_str(), || Arc::new(compare(block)));
-            most_held = cache.weight().max(most_held);
-        }
+    for block in requests(files) {
+        cache.get_or_insert_with(block.name.as_str(), || Arc::new(compare(block)));
+        most_held = cache.weight().max(most_held);
     }
     if most_held > capacity {
         return Err(format!("the cache held {most_held} bytes, {capacity} are allowed").into());

@@ -24,7 +24,6 @@ pub fn show(page: &mut Page, totals: &mut Totals) -> Result<(), Failure> {
         "A file that does not exist, and this program's own executable, which is no text. The first load ends only \
          when all ten threads have asked, so that nine of them wait for it.",
     )?;
-    page.blank()?;
     let clock = ManualClock::new();
     let forgets: Texts = Cache::new();
     let remembers: Texts = Cache::builder()
@@ -34,7 +33,7 @@ pub fn show(page: &mut Page, totals: &mut Totals) -> Result<(), Failure> {
     let missing = std::env::temp_dir().join("scrubjay-demo/no-such-file.rs");
     let program = std::env::current_exe()?;
 
-    let mut table = Table::new(["", "answer", "calls", "loads", "waits", "entries"]).left(2);
+    let mut table = Table::new(" | answer | calls | loads | waits | values | weight").left(2);
     let shared = together(&forgets, &missing)?;
     row(&mut table, "ten threads, not there", &shared, &forgets);
     row(
@@ -55,24 +54,16 @@ pub fn show(page: &mut Page, totals: &mut Totals) -> Result<(), Failure> {
         row(&mut table, name, &read(&remembers, &missing), &remembers);
     }
     page.table(&table)?;
-    page.text(format!(
-        "Without an error time to live an error is shared by those who wait for it and then forgotten. With one, {} \
-         answered {} from memory; its clock, too, was moved by hand.",
-        counted(remembers.stats().loads, "load"),
-        counted(remembers.stats().hits, "further call")
-    ))?;
-    totals.note(
-        "failing, forgotten",
-        forgets.stats(),
-        forgets.stats().time_saved(),
-        0,
-    );
-    totals.note(
-        "failing, remembered",
-        remembers.stats(),
-        remembers.stats().time_saved(),
-        0,
-    );
+    page.text(
+        "By default an error goes to those who wait for it and is then forgotten. With an error time to live it \
+         answers further calls without a load, until its time is over; that clock, too, was moved by hand.",
+    )?;
+    for (name, cache) in [
+        ("failing, forgotten", &forgets),
+        ("failing, remembered", &remembers),
+    ] {
+        totals.note(name, cache.stats(), cache.stats().time_saved());
+    }
     Ok(())
 }
 
@@ -120,5 +111,6 @@ fn row(table: &mut Table, name: &str, answer: &Result<String, String>, cache: &T
         number(stats.loads),
         number(stats.waits),
         number(cache.len() as u64),
+        number(cache.weight()),
     ]);
 }

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use scrubjay::Cache;
 
 use super::Failure;
-use super::analysis::{Comparison, compare};
+use super::analysis::{Comparison, compare, comparisons};
 use super::input::Input;
-use super::memory;
 use super::report::{Page, Table, bytes, number, percent, short, time};
 use super::totals::{Totals, ratio};
 
@@ -19,11 +18,8 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
         "The same recursion through a Cache of its own for each comparison, over all lines. The bytes are what that \
          cache held, tables included, as counted by this program's allocator.",
     )?;
-    page.blank()?;
-    let comparisons: Cache<String, Arc<Comparison>> = Cache::new();
-    let held = memory::held();
+    let comparisons = comparisons().build()?;
     let first = first_pass(page, input, &comparisons)?;
-    let held = memory::held().saturating_sub(held);
     let began = Instant::now();
     for pair in &input.pairs {
         comparisons.get_or_insert_with(pair.name.as_str(), || Arc::new(compare(pair)));
@@ -36,7 +32,7 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
         time(first)
     ))?;
     let stats = comparisons.stats();
-    totals.note("whole files", stats, stats.time_saved(), held);
+    totals.note("whole files", stats, stats.time_saved());
     Ok(())
 }
 
@@ -45,28 +41,20 @@ fn first_pass(
     input: &Input,
     comparisons: &Cache<String, Arc<Comparison>>,
 ) -> Result<Duration, Failure> {
-    let mut table = Table::new([
-        "file",
-        "lines",
-        "distance",
-        "calls",
-        "loads",
-        "hits",
-        "hit ratio",
-        "time",
-        "bytes",
-    ]);
+    let mut table =
+        Table::new("file | lines | distance | calls | loads | hits | hit ratio | time | bytes");
     let (mut calls, mut loads, mut hits, mut took) = (0, 0, 0, Duration::ZERO);
     for pair in &input.pairs {
         page.progress(&pair.name)?;
+        let began = Instant::now();
         let found = comparisons.get_or_insert_with(pair.name.as_str(), || Arc::new(compare(pair)));
-        let inner = found.inner;
+        let (inner, loading) = (found.inner, began.elapsed());
         (calls, loads, hits) = (
             calls + inner.hits + inner.misses,
             loads + inner.loads,
             hits + inner.hits,
         );
-        took += found.took;
+        took += loading;
         table.row([
             short(&pair.name, 44),
             format!("{}+{}", pair.old.len(), pair.new.len()),
@@ -75,7 +63,7 @@ fn first_pass(
             number(inner.loads),
             number(inner.hits),
             percent(inner.hit_ratio()),
-            time(found.took),
+            time(loading),
             bytes(found.held),
         ]);
     }

@@ -19,6 +19,8 @@ pub struct Bounds {
     pub lines: usize,
     /// The most pairs of lines that all comparisons together may look at.
     pub cells: usize,
+    /// The most blocks of lines that a bounded cache is asked for.
+    pub blocks: usize,
 }
 
 /// Where versions are looked for.
@@ -26,8 +28,11 @@ pub struct Bounds {
 pub enum Origin {
     /// A git history first, then the registry, then this program.
     Any,
+    /// A git history.
     Git,
+    /// Cargo's registry.
     Registry,
+    /// This program.
     Own,
 }
 
@@ -37,7 +42,7 @@ struct History {
     versions: Vec<(String, Arc<[String]>)>,
 }
 
-/// The pairs of versions that are compared.
+/// The pairs of versions that are compared; there is at least one.
 pub struct Input {
     /// One sentence about where they come from.
     pub origin: String,
@@ -65,6 +70,13 @@ impl Input {
                     .flatten()
             })
             .unwrap_or_else(|| from_this_program(bounds))
+    }
+
+    /// A pair of middle size: large enough to be worth sharing, small enough to be compared a dozen times.
+    pub fn middle(&self) -> &Pair {
+        let mut pairs: Vec<&Pair> = self.pairs.iter().collect();
+        pairs.sort_by_key(|pair| pair.cells());
+        pairs[pairs.len() / 2]
     }
 
     /// Makes pairs of neighbouring versions, until the bound is reached; `None` if there are none.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scrubjay::{Cache, ManualClock};
+use scrubjay::ManualClock;
 
 use super::Failure;
-use super::analysis::{Comparison, compare};
+use super::analysis::{compare, comparisons};
 use super::input::Input;
-use super::memory;
 use super::report::{Page, Table, number, time};
 use super::totals::Totals;
 
@@ -16,30 +15,19 @@ const LIFE: Duration = Duration::from_secs(60);
 
 /// Asks right before and right at the end of an entry's life.
 pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), Failure> {
-    let Some(pair) = input.pairs.iter().min_by_key(|pair| pair.cells()) else {
-        return Ok(());
-    };
+    let pair = input.middle();
     page.heading("A time to live of 60 seconds")?;
     page.text(format!(
         "The cache takes its time from a ManualClock that the demo moves by hand, so a minute passes at once. The \
          last column is real time. Asked for: {}.",
         pair.name
     ))?;
-    page.blank()?;
-    let (clock, held) = (ManualClock::new(), memory::held());
-    let cache: Cache<String, Arc<Comparison>> = Cache::builder()
+    let clock = ManualClock::new();
+    let cache = comparisons()
         .time_to_live(LIFE)
         .clock(clock.clone())
         .build()?;
-    let mut table = Table::new([
-        "clock",
-        "entries before",
-        "answer",
-        "loads",
-        "expired",
-        "took",
-    ])
-    .left(1);
+    let mut table = Table::new("clock | entries before | answer | loads | expired | took").left(1);
     let (mut at, mut loading, mut saved) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let moment = Duration::from_nanos(1);
     for step in [Duration::ZERO, LIFE - moment, moment, LIFE / 2, LIFE] {
@@ -63,11 +51,6 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
         ]);
     }
     page.table(&table)?;
-    totals.note(
-        "time to live",
-        cache.stats(),
-        saved,
-        memory::held().saturating_sub(held),
-    );
+    totals.note("time to live", cache.stats(), saved);
     Ok(())
 }

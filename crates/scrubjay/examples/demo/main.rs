@@ -23,7 +23,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use input::{Bounds, Input, Origin};
+pub use input::Origin;
+use input::{Bounds, Input};
 use report::{Page, counted, time};
 use totals::Totals;
 
@@ -69,6 +70,7 @@ impl Options {
                 versions: 4,
                 lines: 1_000,
                 cells: 5_000_000,
+                blocks: 300,
             },
             patience: Duration::from_millis(700),
         }
@@ -81,7 +83,8 @@ impl Options {
                 files: 3,
                 versions: 2,
                 lines: 300,
-                cells: 60_000,
+                cells: 30_000,
+                blocks: 24,
             },
             patience: Duration::from_millis(5),
             ..Self::full()
@@ -119,7 +122,7 @@ fn sections(page: &mut Page, options: &Options) -> Result<(), Failure> {
     let mut totals = Totals::default();
     page.heading("Scrubjay demo")?;
     page.text(format!(
-        "Input: {}; {}.",
+        "Input: {}; {} of versions.",
         input.origin,
         counted(input.pairs.len() as u64, "pair")
     ))?;
@@ -127,7 +130,7 @@ fn sections(page: &mut Page, options: &Options) -> Result<(), Failure> {
     files::show(page, &input, &mut totals)?;
     threads::show(page, &input, &mut totals)?;
     lifetime::show(page, &input, &mut totals)?;
-    capacity::show(page, &input, &mut totals)?;
+    capacity::show(page, &input, options.bounds.blocks, &mut totals)?;
     failure::show(page, &mut totals)?;
     tree::show(page, &input)?;
     totals.show(page)?;
@@ -138,14 +141,19 @@ fn sections(page: &mut Page, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to do, or what is wrong with the arguments.
-enum Asked {
+/// What the arguments ask for, or what is wrong with the arguments.
+#[derive(Debug)]
+pub enum Asked {
+    /// The sections, with these options.
     Run(Options),
+    /// How to use it.
     Help,
+    /// Something that is not known; the message names it.
     Wrong(String),
 }
 
-fn parse(arguments: impl IntoIterator<Item = String>) -> Asked {
+/// Reads the arguments.
+pub fn parse(arguments: impl IntoIterator<Item = String>) -> Asked {
     let mut arguments = arguments.into_iter();
     let (mut options, mut origin, mut directory) = (Options::full(), Origin::Any, None);
     while let Some(argument) = arguments.next() {
@@ -176,9 +184,8 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Asked {
         }
     }
     Asked::Run(Options {
-        origin,
         directory,
-        ..options
+        ..options.from(origin)
     })
 }
 
@@ -217,7 +224,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Whether nobody reads the output any more, as with `| head`.
-fn is_closed(failure: &(dyn Error + Send + Sync + 'static)) -> bool {
+pub fn is_closed(failure: &(dyn Error + Send + Sync + 'static)) -> bool {
     failure
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

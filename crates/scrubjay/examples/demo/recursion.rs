@@ -31,18 +31,9 @@ pub fn show(page: &mut Page, input: &Input, patience: Duration) -> Result<(), Fa
         pair.name,
         start + 1
     ))?;
-    page.blank()?;
-    let mut table = Table::new([
-        "lines",
-        "distance",
-        "calls without",
-        "time",
-        "calls with",
-        "loads",
-        "hits",
-        "time",
-        "time saved",
-    ]);
+    let mut table = Table::new(
+        "lines | distance | calls without | time | calls with | loads | hits | time | time saved",
+    );
     for lines in 4..MOST_LINES {
         page.progress(&format!("{lines} lines without memoization"))?;
         let took = add_row(&mut table, &pair.window(start, lines))?;
@@ -73,7 +64,10 @@ fn add_row(table: &mut Table, window: &Pair) -> Result<Duration, Failure> {
         number(after.loads - before.loads),
         number(after.hits - before.hits),
         time(with.took),
-        time(without.took.saturating_sub(with.took)),
+        without
+            .took
+            .checked_sub(with.took)
+            .map_or("-".to_owned(), time),
     ]);
     Ok(without.took)
 }

@@ -14,6 +14,8 @@ pub struct Page<'a> {
     out: &'a mut dyn Write,
     is_terminal: bool,
     colour: bool,
+    /// Whether the last line is empty, so that no two ever follow each other.
+    is_spaced: bool,
 }
 
 impl<'a> Page<'a> {
@@ -22,6 +24,7 @@ impl<'a> Page<'a> {
             out,
             is_terminal,
             colour,
+            is_spaced: false,
         }
     }
 
@@ -32,9 +35,24 @@ impl<'a> Page<'a> {
         }
     }
 
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        self.is_spaced = line.is_empty();
+        writeln!(self.out, "{line}")
+    }
+
+    /// Prints an empty line, unless there is one.
+    fn space(&mut self) -> io::Result<()> {
+        if self.is_spaced {
+            Ok(())
+        } else {
+            self.line("")
+        }
+    }
+
     pub fn heading(&mut self, title: &str) -> io::Result<()> {
-        let title = self.styled("1;34", title);
-        writeln!(self.out, "\n{title}\n")?;
+        self.space()?;
+        self.line(&self.styled("1;34", title))?;
+        self.space()?;
         self.out.flush()
     }
 
@@ -43,7 +61,7 @@ impl<'a> Page<'a> {
         let mut line = String::new();
         for word in text.to_string().split_whitespace() {
             if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > COLUMNS {
-                writeln!(self.out, "{line}")?;
+                self.line(&line)?;
                 line.clear();
             }
             if !line.is_empty() {
@@ -51,35 +69,33 @@ impl<'a> Page<'a> {
             }
             line += word;
         }
-        writeln!(self.out, "{line}")?;
+        self.line(&line)?;
+        self.space()?;
         self.out.flush()
     }
 
     /// Prints lines as they are, indented.
     pub fn block(&mut self, text: impl Display) -> io::Result<()> {
         for line in text.to_string().lines() {
-            writeln!(self.out, "  {line}")?;
+            self.line(format!("  {line}").trim_end())?;
         }
+        self.space()?;
         self.out.flush()
-    }
-
-    pub fn blank(&mut self) -> io::Result<()> {
-        writeln!(self.out)
     }
 
     pub fn table(&mut self, table: &Table) -> io::Result<()> {
         let widths = table.widths();
         for (number, row) in std::iter::once(&table.head).chain(&table.rows).enumerate() {
             let line = table.line(row, &widths);
-            let is_total = table.has_total && number == table.rows.len();
+            let line = line.trim_end();
             let line = match number {
-                0 => self.styled("2", &line),
-                _ if is_total => self.styled("1", &line),
-                _ => line,
+                0 => self.styled("2", line),
+                _ if table.has_total && number == table.rows.len() => self.styled("1", line),
+                _ => line.to_owned(),
             };
-            writeln!(self.out, "  {}", line.trim_end())?;
+            self.line(&format!("  {line}"))?;
         }
-        writeln!(self.out)?;
+        self.space()?;
         self.out.flush()
     }
 
@@ -104,8 +120,9 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new<const N: usize>(head: [&str; N]) -> Self {
-        let head = head.map(str::to_owned).to_vec();
+    /// Starts a table; `head` names the columns, separated by bars.
+    pub fn new(head: &str) -> Self {
+        let head = head.split('|').map(|name| name.trim().to_owned()).collect();
         Self {
             head,
             rows: Vec::new(),

@@ -4,19 +4,17 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scrubjay::Cache;
-
-use super::analysis::{Comparison, Pair, compare};
+use super::analysis::{Comparison, compare, comparisons};
 use super::input::Input;
 use super::report::{Page, Table, number, time};
 use super::totals::Totals;
-use super::{Failure, STACK, memory};
+use super::{Failure, STACK};
 
 const THREADS: usize = 10;
 
 /// Lets all of them work, then lets them share, then asks again.
 pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), Failure> {
-    let pair = middle(input);
+    let pair = input.middle();
     page.heading("Ten threads, one computation")?;
     page.text(format!(
         "Ten threads start from one barrier and all want {} ({} and {} lines), on {} processors.",
@@ -25,8 +23,7 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
         pair.new.len(),
         thread::available_parallelism().map_or(1, usize::from)
     ))?;
-    page.blank()?;
-    let mut table = Table::new(["", "loads", "waits", "hits", "time until all had it"]);
+    let mut table = Table::new(" | loads | waits | hits | time until all had it");
     page.progress("ten threads without a cache")?;
     let alone = race(|| Arc::new(compare(pair)))?;
     table.row([
@@ -37,7 +34,7 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
         time(alone),
     ]);
 
-    let (cache, held) = (Cache::<String, Arc<Comparison>>::new(), memory::held());
+    let cache = comparisons().build()?;
     let mut before = cache.stats();
     for name in ["through one cache", "once more"] {
         let took =
@@ -55,12 +52,7 @@ pub fn show(page: &mut Page, input: &Input, totals: &mut Totals) -> Result<(), F
     }
     page.table(&table)?;
     let stats = cache.stats();
-    totals.note(
-        "ten threads",
-        stats,
-        stats.time_saved(),
-        memory::held().saturating_sub(held),
-    );
+    totals.note("ten threads", stats, stats.time_saved());
     Ok(())
 }
 
@@ -81,11 +73,4 @@ fn race(ask: impl Fn() -> Arc<Comparison> + Sync) -> Result<Duration, Failure> {
         Ok::<_, Failure>(began)
     })?;
     Ok(began.elapsed())
-}
-
-/// A pair of middle size: large enough to be worth sharing, small enough to be computed ten times.
-fn middle(input: &Input) -> &Pair {
-    let mut pairs: Vec<&Pair> = input.pairs.iter().collect();
-    pairs.sort_by_key(|pair| pair.cells());
-    pairs[pairs.len() / 2]
 }

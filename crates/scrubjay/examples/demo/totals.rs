@@ -12,7 +12,6 @@ struct Row {
     name: &'static str,
     stats: Stats,
     saved: Duration,
-    bytes: u64,
 }
 
 #[derive(Default)]
@@ -22,36 +21,17 @@ pub struct Totals {
 
 impl Totals {
     /// Notes a cache. `saved` is the time that its hits and waits did not spend loading.
-    pub fn note(&mut self, name: &'static str, stats: Stats, saved: Duration, bytes: u64) {
-        self.rows.push(Row {
-            name,
-            stats,
-            saved,
-            bytes,
-        });
+    pub fn note(&mut self, name: &'static str, stats: Stats, saved: Duration) {
+        self.rows.push(Row { name, stats, saved });
     }
 
     pub fn show(&self, page: &mut Page) -> io::Result<()> {
         page.heading("Summary")?;
-        let mut table = Table::new([
-            "cache",
-            "calls",
-            "loads",
-            "hits",
-            "waits",
-            "hit ratio",
-            "failed",
-            "evicted",
-            "time saved",
-            "bytes",
-        ]);
-        for Row {
-            name,
-            stats,
-            saved,
-            bytes: held,
-        } in &self.rows
-        {
+        page.text("The caches of whole answers. The bytes are what their entries weigh; an error weighs 1.")?;
+        let mut table = Table::new(
+            "cache | calls | loads | hits | waits | hit ratio | failed | evicted | time saved | bytes",
+        );
+        for Row { name, stats, saved } in &self.rows {
             table.row([
                 (*name).to_owned(),
                 number(stats.hits + stats.misses),
@@ -62,7 +42,7 @@ impl Totals {
                 number(stats.load_failures),
                 number(stats.evicted),
                 time(*saved),
-                bytes(*held),
+                bytes(stats.weight),
             ]);
         }
         let sum =
@@ -78,7 +58,7 @@ impl Totals {
             number(sum(|stats| stats.load_failures)),
             number(sum(|stats| stats.evicted)),
             time(self.rows.iter().map(|row| row.saved).sum()),
-            bytes(self.rows.iter().map(|row| row.bytes).sum()),
+            bytes(sum(|stats| stats.weight)),
         ]);
         page.table(&table)
     }

@@ -22,17 +22,14 @@ pub fn show(page: &mut Page, input: &Input) -> Result<(), Failure> {
     fib::clear();
     let fibs = scrubjay::trace(|| fib(6));
     page.block(&fibs)?;
-    page.blank()?;
     let window = two_lines(input);
     page.text(format!(
         "And the edit distance of two lines from two others, of {}:",
         window.name
     ))?;
-    page.blank()?;
     distance::clear();
     let both = scrubjay::trace(|| distance(&window, 0, 0));
     page.block(&both)?;
-    page.blank()?;
     fib::clear();
     distance::clear();
     let html = scrubjay::trace(|| (fib(6), distance(&window, 0, 0))).to_html();
@@ -47,9 +44,7 @@ pub fn show(page: &mut Page, input: &Input) -> Result<(), Failure> {
 }
 
 fn two_lines(input: &Input) -> Pair {
-    let Some(pair) = input.pairs.first() else {
-        return Pair::new("nothing".into(), [].into(), [].into());
-    };
+    let pair = input.middle();
     pair.window(pair.first_difference(), 2)
 }
 

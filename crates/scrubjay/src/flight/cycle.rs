@@ -97,7 +97,9 @@ impl Drop for Entered {
     fn drop(&mut self) {
         // Dropped after the chain is released: the last owner of a flight drops the user's key.
         while let Some(link) = with_chain(|chain| {
-            (chain.len() > self.length_before).then(|| chain.pop()).flatten()
+            (chain.len() > self.length_before)
+                .then(|| chain.pop())
+                .flatten()
         }) {
             drop(link);
         }

@@ -61,7 +61,10 @@ struct Instance {
 impl Instances {
     /// Makes room for them.
     #[must_use]
-    #[allow(clippy::new_without_default, reason = "made by statics, which need a `const fn`")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "made by statics, which need a `const fn`"
+    )]
     pub const fn new() -> Self {
         Self {
             first: OnceLock::new(),
@@ -130,7 +133,9 @@ impl fmt::Debug for Instances {
 }
 
 fn concrete<K: 'static, V: 'static>(cache: &(dyn Any + Send + Sync)) -> &Cache<K, V> {
-    cache.downcast_ref().expect("an instance has one type of key and one of value")
+    cache
+        .downcast_ref()
+        .expect("an instance has one type of key and one of value")
 }
 
 /// The caches of a `local` function on one thread, by instance.
@@ -185,9 +190,7 @@ pub fn reveal<'a, Hidden: 'static, K: 'static, V: 'static>(
     _: PhantomData<K>,
 ) -> &'a Cache<K, V> {
     let cache: &dyn Any = erased(cache);
-    cache
-        .downcast_ref()
-        .expect("one expression has one type")
+    cache.downcast_ref().expect("one expression has one type")
 }
 
 /// Discards the value of a key whose type was inferred.

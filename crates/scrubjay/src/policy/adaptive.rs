@@ -84,7 +84,8 @@ impl Adaptive {
 impl Rules for Adaptive {
     fn insert(&mut self, number: u32, hash: u64, weight: u64, _tick: u64) {
         if self.residents.len() <= number as usize {
-            self.residents.resize(number as usize + 1, Resident::default());
+            self.residents
+                .resize(number as usize + 1, Resident::default());
         }
         self.residents[number as usize] = Resident { hash, weight };
         let returned = [RECENT, FREQUENT]
@@ -133,7 +134,10 @@ impl Rules for Adaptive {
     }
 
     fn assert_consistent(&self, entries: &[(u32, u64)]) {
-        let known: usize = [RECENT, FREQUENT].map(|clock| self.clocks.len(clock)).iter().sum();
+        let known: usize = [RECENT, FREQUENT]
+            .map(|clock| self.clocks.len(clock))
+            .iter()
+            .sum();
         assert_eq!(known, entries.len());
         for (number, weight) in entries {
             assert!(self.clocks.list_of(*number).is_some());
@@ -171,7 +175,8 @@ impl Ghosts {
         self.take(resident.hash);
         self.next += 1;
         self.queue.push_back((resident.hash, self.next));
-        self.known.insert(resident.hash, (resident.weight, self.next));
+        self.known
+            .insert(resident.hash, (resident.weight, self.next));
         self.weight += resident.weight;
         if self.queue.len() > 2 * self.known.len() + 16 {
             self.drop_left_overs();

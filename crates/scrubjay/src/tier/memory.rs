@@ -30,6 +30,9 @@ use table::{Occupancy, Table};
 /// A reader's or writer's presence: what it saw stays allocated until it is dropped.
 pub(crate) type Pin<'a> = LocalGuard<'a>;
 
+/// How many expired entries a write removes at most, so that no write pays for many.
+pub(crate) const EXPIRED_PER_WRITE: usize = 32;
+
 pub(crate) struct Memory<K, V> {
     shards: Box<[OwnLine<Shard<K, V>>]>,
     ledger: Mutex<Ledger>,
@@ -37,6 +40,8 @@ pub(crate) struct Memory<K, V> {
     marking: Marking,
     /// Whether every entry needs a place in the ledger. Written before all shards are locked in turn.
     bounded: AtomicBool,
+    /// By thread: whether it holds the lock of a shard.
+    holds: PerThread<AtomicBool>,
     /// By thread: the weight of what was unlinked and may not be freed yet.
     unlinked: PerThread<std::sync::atomic::AtomicU64>,
     /// How much of that may gather: a hundredth of the capacity.
@@ -47,8 +52,6 @@ pub(crate) struct Memory<K, V> {
 struct Shard<K, V> {
     table: Table<Entry<K, V>>,
     state: Mutex<ShardState<K, V>>,
-    /// The thread that holds the lock, plus one.
-    holder: AtomicUsize,
     /// How many entries the ledger does not know. Written under the lock.
     unaccounted: AtomicUsize,
 }
@@ -63,13 +66,15 @@ pub(crate) struct ShardState<K, V> {
 pub(crate) struct Locked<'a, K, V> {
     memory: &'a Memory<K, V>,
     shard: &'a Shard<K, V>,
+    /// Whether this thread holds a lock of this cache.
+    holds: &'a AtomicBool,
     pub(crate) state: MutexGuard<'a, ShardState<K, V>>,
 }
 
 impl<K, V> Drop for Locked<'_, K, V> {
     fn drop(&mut self) {
-        // Relaxed: only this thread ever asks for its own number.
-        self.shard.holder.store(0, Ordering::Relaxed);
+        // Relaxed: only this thread ever asks for its own.
+        self.holds.store(false, Ordering::Relaxed);
     }
 }
 
@@ -113,9 +118,10 @@ impl<K, V> Memory<K, V> {
         Self {
             shards: (0..shards).map(|_| OwnLine(Shard::new())).collect(),
             ledger: Mutex::new(Ledger::new(policy, capacity, lives)),
-            ticks: (marking == Marking::Tick).then(Ticks::default),
+            ticks: (marking != Marking::Bit).then(Ticks::default),
             marking,
             bounded: AtomicBool::new(capacity < u64::MAX),
+            holds: PerThread::default(),
             unlinked: PerThread::default(),
             slack: AtomicU64::new(capacity / 100),
             collector: Collector::new(),
@@ -129,7 +135,10 @@ impl<K, V> Memory<K, V> {
 
     #[inline]
     fn shard(&self, hash: u64) -> &Shard<K, V> {
-        #[allow(clippy::cast_possible_truncation, reason = "the result is below the shard count")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the result is below the shard count"
+        )]
         let index = (hash >> 52) as usize & (self.shards.len() - 1);
         &self.shards[index].0
     }
@@ -168,24 +177,25 @@ impl<K, V> Memory<K, V> {
     ///
     /// # Panics
     ///
-    /// If this thread holds that lock already, which only a key's `Eq` can bring about.
+    /// If this thread holds a shard's lock already, which only a key's `Eq` can bring about.
     pub(crate) fn lock(&self, hash: u64, pin: &Pin<'_>) -> Locked<'_, K, V> {
         self.lock_shard(self.shard(hash), pin)
     }
 
     fn lock_shard<'a>(&'a self, shard: &'a Shard<K, V>, pin: &Pin<'_>) -> Locked<'a, K, V> {
-        let me = pin.thread_id() + 1;
-        // Relaxed: only a thread's own number matters to it. A model checker's threads share one number.
+        let holds = self.holds.of(pin.thread_id());
+        // Relaxed: only a thread's own flag matters to it. A model checker's threads share one.
         assert!(
-            cfg!(shuttle) || shard.holder.load(Ordering::Relaxed) != me,
+            cfg!(shuttle) || !holds.load(Ordering::Relaxed),
             "scrubjay: the `Eq` of a key called a method that changes the cache it is compared in; \
              compare keys without using that cache"
         );
         let state = shard.state.lock();
-        shard.holder.store(me, Ordering::Relaxed);
+        holds.store(true, Ordering::Relaxed);
         Locked {
             memory: self,
             shard,
+            holds,
             state,
         }
     }
@@ -249,17 +259,11 @@ impl<K, V> Memory<K, V> {
     }
 
     /// Closes the records of up to `most` entries whose time is over; the caller unlinks them.
-    pub(crate) fn expire(
-        &self,
-        now: impl FnOnce() -> Timestamp,
-        most: usize,
-        pin: &Pin<'_>,
-    ) -> Victims {
-        let mut ledger = self.ledger.lock();
-        if !ledger.has_deadlines() {
-            return Victims::default();
-        }
-        ledger.expire(now(), most, &InTables { memory: self, pin })
+    pub(crate) fn expire(&self, now: Timestamp, most: usize, pin: &Pin<'_>) -> Victims {
+        let mut victims = Victims::default();
+        let residents = InTables { memory: self, pin };
+        (self.ledger.lock()).expire(now, most, &mut victims, &residents);
+        victims
     }
 
     pub(crate) fn set_capacity(&self, capacity: u64, pin: &Pin<'_>) -> Victims {
@@ -267,7 +271,7 @@ impl<K, V> Memory<K, V> {
         self.slack.store(capacity / 100, Ordering::Relaxed);
         let mut victims = Victims::default();
         if capacity < u64::MAX {
-            self.account_for_all(&mut victims, pin);
+            victims = self.account_for_all(pin);
         }
         let residents = InTables { memory: self, pin };
         (self.ledger.lock()).set_capacity(capacity, &mut victims, &residents);
@@ -275,10 +279,11 @@ impl<K, V> Memory<K, V> {
     }
 
     /// Gives every entry a place in the ledger, now and from now on.
-    fn account_for_all(&self, victims: &mut Victims, pin: &Pin<'_>) {
+    pub(crate) fn account_for_all(&self, pin: &Pin<'_>) -> Victims {
         // SeqCst, and before the locks: whoever locks a shard after this did sees it.
+        let mut victims = Victims::default();
         if self.bounded.swap(true, Ordering::SeqCst) {
-            return;
+            return victims;
         }
         let residents = InTables { memory: self, pin };
         self.for_each_shard(pin, |locked| {
@@ -286,12 +291,13 @@ impl<K, V> Memory<K, V> {
             for entry in locked.shard.table.iter(pin) {
                 if entry.id() == UNACCOUNTED {
                     let newcomer = Newcomer::plain(entry.hash, entry.tick());
-                    entry.set_id(ledger.add(newcomer, victims, &residents));
+                    entry.set_id(ledger.add(newcomer, &mut victims, &residents));
                 }
             }
             // Relaxed: the shard's lock orders writers; `len` takes whatever it finds.
             locked.shard.unaccounted.store(0, Ordering::Relaxed);
         });
+        victims
     }
 
     fn unaccounted(&self) -> usize {
@@ -368,6 +374,7 @@ impl<K, V> Locked<'_, K, V> {
         &mut self,
         draft: Draft<K, V>,
         old: Option<&'g Entry<K, V>>,
+        now: Timestamp,
         pin: &'g Pin<'_>,
     ) -> Displaced<'g, K, V> {
         let tick = self.insertion_tick(pin);
@@ -377,7 +384,7 @@ impl<K, V> Locked<'_, K, V> {
             self.shard.table.insert(&mut self.state.room, entry, pin);
             return Displaced::default();
         }
-        self.store_accounted(draft, old, tick, pin)
+        self.store_accounted(draft, old, (tick, now), pin)
     }
 
     /// The longer way, for entries that the ledger knows or that take another one's place.
@@ -386,7 +393,7 @@ impl<K, V> Locked<'_, K, V> {
         &mut self,
         draft: Draft<K, V>,
         old: Option<&'g Entry<K, V>>,
-        tick: u64,
+        (tick, now): (u64, Timestamp),
         pin: &'g Pin<'_>,
     ) -> Displaced<'g, K, V> {
         let mut displaced = Displaced {
@@ -396,7 +403,7 @@ impl<K, V> Locked<'_, K, V> {
         if let Some(old) = old {
             self.release(old);
         }
-        let Some(id) = self.account(&draft, tick, &mut displaced.victims, pin) else {
+        let Some(id) = self.account(&draft, (tick, now), &mut displaced.victims, pin) else {
             if let Some(old) = old {
                 self.shard.table.remove(&mut self.state.room, old, pin);
             }
@@ -428,7 +435,7 @@ impl<K, V> Locked<'_, K, V> {
     fn account(
         &self,
         draft: &Draft<K, V>,
-        tick: u64,
+        (tick, now): (u64, Timestamp),
         victims: &mut Victims,
         pin: &Pin<'_>,
     ) -> Option<EntryId> {
@@ -450,8 +457,14 @@ impl<K, V> Locked<'_, K, V> {
         };
         let mut ledger = memory.ledger.lock();
         let residents = InTables { memory, pin };
-        let admitted = ledger.admits(newcomer.weight);
-        admitted.then(|| ledger.add(newcomer, victims, &residents))
+        if !ledger.admits(newcomer.weight) {
+            return None;
+        }
+        if !ledger.has_room(newcomer.weight) {
+            // What has expired gives way before anything fresh does.
+            ledger.expire(now, EXPIRED_PER_WRITE, victims, &residents);
+        }
+        Some(ledger.add(newcomer, victims, &residents))
     }
 
     fn count_unaccounted(&self, change: isize) {
@@ -517,7 +530,6 @@ impl<K, V> Shard<K, V> {
                 room: Occupancy::default(),
                 flights: Flights::default(),
             }),
-            holder: AtomicUsize::new(0),
             unaccounted: AtomicUsize::new(0),
         }
     }

@@ -35,7 +35,10 @@ fn ring(callers: &[Caller]) -> usize {
             })
         })
         .collect();
-    let ends: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let ends: Vec<_> = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect();
     cache.assert_consistent();
     assert_eq!(callers[0].get(&cache, &Key(50), || 50), 50);
     ends.iter().filter(|end| end.is_none()).count()

@@ -14,7 +14,8 @@ const POLICIES: [Policy; 3] = [Policy::Adaptive, Policy::Lru, Policy::Fifo];
 fn concurrent_insertions_keep_the_bound() {
     for policy in POLICIES {
         explore(move || {
-            let cache: Cache<u32, u32> = Cache::builder().capacity(2).policy(policy).build().unwrap();
+            let cache: Cache<u32, u32> =
+                Cache::builder().capacity(2).policy(policy).build().unwrap();
             let threads = [0, 10, 20].map(|base| {
                 let cache = cache.clone();
                 thread::spawn(move || {

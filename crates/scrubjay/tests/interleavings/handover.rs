@@ -18,7 +18,11 @@ struct Loader {
 
 impl Loader {
     fn load(&self, failures: usize) -> u32 {
-        assert_eq!(self.running.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+        assert_eq!(
+            self.running.fetch_add(1, Ordering::SeqCst),
+            0,
+            "one at a time"
+        );
         thread::yield_now();
         self.running.fetch_sub(1, Ordering::SeqCst);
         let run = self.runs.fetch_add(1, Ordering::SeqCst);
@@ -67,7 +71,9 @@ fn a_waiter_takes_over_from_a_future_that_is_dropped() {
                 let key = Key(1);
                 let mut future = Box::pin(dropped.get_or_insert_async(&key, std::future::pending));
                 // It leads, waits, or finds what the others loaded.
-                let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                let _ = future
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()));
                 thread::yield_now();
             });
             let threads = [first, second].map(|caller| {

@@ -19,7 +19,11 @@ fn assert_loaded_once(cache: &Keyed, callers: [Caller; 3]) {
                 loads.fetch_add(1, Ordering::SeqCst);
                 7
             });
-            assert_eq!(cache.get(&Key(1)), Some(value), "stored before anybody was woken");
+            assert_eq!(
+                cache.get(&Key(1)),
+                Some(value),
+                "stored before anybody was woken"
+            );
         })
     });
     for thread in threads {
@@ -74,7 +78,9 @@ fn a_waiter_that_gives_up_takes_nothing_from_the_others() {
         let fickle = thread::spawn(move || {
             let key = Key(1);
             let mut future = Box::pin(fickle.get_or_insert_async(&key, || async { 7 }));
-            let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let _ = future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
             thread::yield_now();
         });
         assert_eq!(Caller::Future.get(&cache, &Key(1), || 7), 7);

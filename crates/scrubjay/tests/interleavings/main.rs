@@ -6,7 +6,10 @@
 //! A thread that waits for nobody fails as a deadlock. A failure prints its schedule and how to replay it.
 
 #![cfg(shuttle)]
-#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
 
 mod cycles;
 mod eviction;
@@ -57,8 +60,11 @@ fn explore(protocol: impl Fn() + Send + Sync + 'static) {
     };
     if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        let command = "RUSTFLAGS=\"--cfg shuttle\" cargo test --release -p scrubjay --no-default-features";
-        eprintln!("to replay: REPLAY=<the schedule above> {command} --test interleavings -- --exact {name}");
+        let command =
+            "RUSTFLAGS=\"--cfg shuttle\" cargo test --release -p scrubjay --no-default-features";
+        eprintln!(
+            "to replay: REPLAY=<the schedule above> {command} --test interleavings -- --exact {name}"
+        );
         resume_unwind(panic);
     }
 }

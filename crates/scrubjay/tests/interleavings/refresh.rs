@@ -24,7 +24,11 @@ fn due(failures: u32) -> Refreshed {
         .refresh_with(move |_| {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
             thread::yield_now();
-            if number <= failures { fail() } else { 10 + number }
+            if number <= failures {
+                fail()
+            } else {
+                10 + number
+            }
         })
         .clock(clock.clone())
         .build()
@@ -82,7 +86,10 @@ fn a_refresh_that_panics_is_tried_again() {
         while cache.get_or_insert_with(&Key(1), || unreachable!()) == 1 {
             thread::yield_now();
         }
-        assert_eq!((cache.get(&Key(1)), refreshes.load(Ordering::SeqCst)), (Some(12), 2));
+        assert_eq!(
+            (cache.get(&Key(1)), refreshes.load(Ordering::SeqCst)),
+            (Some(12), 2)
+        );
         assert_eq!(cache.stats().load_failures, 1);
     });
 }

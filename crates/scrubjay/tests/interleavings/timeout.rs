@@ -53,7 +53,10 @@ fn a_leader_that_does_not_end_is_taken_over() {
     for [slow, patient] in CREWS {
         explore(move || {
             let (cache, clock) = impatient();
-            let (loading, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let (loading, done) = (
+                Arc::new(AtomicBool::new(false)),
+                Arc::new(AtomicBool::new(false)),
+            );
             let leader = {
                 let (cache, loading, done) = (cache.clone(), loading.clone(), done.clone());
                 thread::spawn(move || {
@@ -87,6 +90,35 @@ fn a_leader_that_does_not_end_is_taken_over() {
             done.store(true, Ordering::SeqCst);
             assert_eq!(leader.join().unwrap(), 1);
             assert_eq!(cache.get(&Key(1)), Some(2));
+            cache.assert_consistent();
+        });
+    }
+}
+
+/// The clock moves once, so a waiter of the load that took over has no reason to take over from it.
+#[test]
+fn callers_who_lose_patience_together_share_one_new_load() {
+    for [first, second] in CREWS {
+        explore(move || {
+            let (cache, clock) = impatient();
+            let begun = Arc::new(AtomicU32::new(0));
+            let threads = [first, second, second].map(|caller| {
+                let (cache, begun) = (cache.clone(), begun.clone());
+                thread::spawn(move || {
+                    caller.get(&cache, &Key(1), || {
+                        let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
+                        for _ in 0..10 {
+                            thread::yield_now();
+                        }
+                        number
+                    })
+                })
+            });
+            clock.advance(Duration::from_secs(10));
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert!(begun.load(Ordering::SeqCst) <= 2);
             cache.assert_consistent();
         });
     }

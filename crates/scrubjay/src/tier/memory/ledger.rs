@@ -144,7 +144,10 @@ fn id_of(number: u32, record: &Record) -> EntryId {
     u64::from(record.generation) << 32 | u64::from(number)
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "the low half is the number")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the low half is the number"
+)]
 fn number_of(id: EntryId) -> u32 {
     id as u32
 }
@@ -180,6 +183,11 @@ impl Ledger {
     /// Whether an entry of this weight could come in at all.
     pub(crate) fn admits(&self, weight: u64) -> bool {
         weight <= self.capacity && self.capacity > 0
+    }
+
+    /// Whether such an entry could come in without anybody leaving.
+    pub(crate) fn has_room(&self, weight: u64) -> bool {
+        self.weight <= self.capacity - weight
     }
 
     /// Makes room for an entry that is admitted, and opens its record.
@@ -318,12 +326,16 @@ impl Ledger {
             return;
         }
         let mut rules = self.policy.rules(self.capacity);
-        for id in self.ids() {
-            let record = &self.records[number_of(id) as usize];
-            if record.weight > 0 {
-                let tick = residents.tick(record.hash, id);
-                rules.insert(number_of(id), record.hash, record.weight, tick);
-            }
+        let mut by_age: Vec<(u64, u32)> = self
+            .ids()
+            .map(|id| (id, &self.records[number_of(id) as usize]))
+            .filter(|(_, record)| record.weight > 0)
+            .map(|(id, record)| (residents.tick(record.hash, id), number_of(id)))
+            .collect();
+        by_age.sort_unstable();
+        for (tick, number) in by_age {
+            let record = &self.records[number as usize];
+            rules.insert(number, record.hash, record.weight, tick);
         }
         self.rules = Some(rules);
     }
@@ -335,18 +347,14 @@ impl Ledger {
             .map(|(number, record)| id_of(number, record))
     }
 
-    pub(crate) fn has_deadlines(&self) -> bool {
-        self.deadlines.len() > 0
-    }
-
     /// Closes the records of up to `most` entries whose time is over.
     pub(crate) fn expire(
         &mut self,
         now: Timestamp,
         most: usize,
+        victims: &mut Victims,
         residents: &dyn Residents,
-    ) -> Victims {
-        let mut victims = Victims::default();
+    ) {
         for _ in 0..most {
             let Some(id) = self.deadlines.pop_due(now) else {
                 break;
@@ -355,7 +363,6 @@ impl Ledger {
                 victims.push(victim);
             }
         }
-        victims
     }
 
     fn expire_one(

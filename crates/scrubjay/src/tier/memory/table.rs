@@ -206,16 +206,17 @@ impl<E: Hashed> Table<E> {
         self.slots(guard).walk(entry.hash(), |slot| {
             // Relaxed: only this writer changes slots, and only the address is looked at.
             let found = slot.load(Ordering::Relaxed);
-            assert!(!found.is_null(), "an entry found under the lock is in the table");
+            assert!(
+                !found.is_null(),
+                "an entry found under the lock is in the table"
+            );
             ptr::eq(untagged(found).cast::<E>(), entry).then_some(slot)
         })
     }
 
     /// Moves everything to a new array: a larger one, or one of the same size without tombstones.
     fn rebuild(&self, room: &mut Occupancy, guard: &LocalGuard<'_>) {
-        let capacity = ((room.entries + 1) * 2)
-            .next_power_of_two()
-            .max(SMALLEST);
+        let capacity = ((room.entries + 1) * 2).next_power_of_two().max(SMALLEST);
         let fresh = Slots::boxed(capacity);
         for slot in &self.slots(guard).0 {
             // Relaxed: this thread holds the writer's lock, whose last holder published its stores.

@@ -1,0 +1,130 @@
+//! What a write does beside storing: it unlinks what must leave, and reports what left.
+//!
+//! Everything here runs after the locks of the write were released, because listeners are the user's code.
+
+use super::Core;
+use super::draft::Prepared;
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Held};
+use crate::removal::{self, RemovalCause};
+use crate::stats::Event;
+use crate::sync::atomic::Ordering;
+use crate::tier::memory::ledger::Victims;
+use crate::tier::memory::{Displaced, EXPIRED_PER_WRITE, Locked, Pin};
+
+use seize::Guard;
+
+/// A change of what the cache has for a key.
+pub(crate) struct Change<'g, K, V> {
+    pub(crate) hash: u64,
+    pub(crate) key: K,
+    /// What takes the place, if anything does.
+    pub(crate) new: Option<(Prepared, Held<V>)>,
+    pub(crate) old: Option<&'g Entry<K, V>>,
+    /// Why the old one leaves.
+    pub(crate) cause: RemovalCause,
+    /// A moment not after this change, for the old entry and those that may have expired.
+    pub(crate) now: Timestamp,
+}
+
+impl<K: Eq + 'static, V: 'static> Core<K, V> {
+    /// Makes a change, releases the lock and reports what that pushed out; says whether anything was stored.
+    pub(crate) fn make(
+        &self,
+        change: Change<'_, K, V>,
+        mut locked: Locked<'_, K, V>,
+        pin: &Pin<'_>,
+    ) -> bool {
+        let (cause, old) = (change.cause, change.old);
+        let Some((prepared, held)) = change.new else {
+            if let Some(old) = old {
+                locked.remove(old, pin);
+            }
+            drop(locked);
+            if let Some(old) = old {
+                self.notify(old, self.cause_of(old, cause), pin);
+            }
+            return false;
+        };
+        let draft = prepared.draft(change.hash, change.key, held);
+        let displaced = locked.store(draft, old, change.now, pin);
+        drop(locked);
+        self.report(displaced, cause, pin)
+    }
+
+    /// Reports what a write pushed out, unlinks what is still in other shards; says whether the write came in.
+    fn report(&self, displaced: Displaced<'_, K, V>, cause: RemovalCause, pin: &Pin<'_>) -> bool {
+        if let Some(old) = displaced.replaced {
+            self.notify(old, self.cause_of(old, cause), pin);
+        }
+        if !displaced.victims.is_empty() {
+            self.unlink(displaced.victims, pin);
+        }
+        self.expire(EXPIRED_PER_WRITE, pin);
+        displaced.refused.is_none()
+    }
+
+    /// To be called before the lock of a write: from the first very heavy entry on, all entries are accounted for, so
+    /// that their sum is known before it can overflow.
+    pub(crate) fn make_ready(&self, prepared: Option<&Prepared>, pin: &Pin<'_>) {
+        if prepared.is_some_and(Prepared::is_very_heavy) {
+            self.unlink(self.memory.account_for_all(pin), pin);
+        }
+    }
+
+    /// Counts a removal and tells the listener.
+    pub(crate) fn notify(&self, entry: &Entry<K, V>, cause: RemovalCause, pin: &Pin<'_>) {
+        let at_once = cause == RemovalCause::Explicit;
+        self.memory.unlinked(entry.weight(), at_once, pin);
+        self.counters.count_removal(pin.thread_id(), cause);
+        let Some(listener) = &self.options.listener else {
+            return;
+        };
+        let told = entry
+            .held
+            .with(|value| removal::tell(listener, &entry.key, value, cause));
+        if told == Some(false) {
+            self.counters.count(pin.thread_id(), Event::ListenerPanic);
+        }
+    }
+
+    /// Why an entry is leaving, if nobody did anything to it but look.
+    pub(crate) fn cause_of(&self, entry: &Entry<K, V>, otherwise: RemovalCause) -> RemovalCause {
+        if entry.held.is_collected() {
+            RemovalCause::Collected
+        } else if self.is_fresh(entry) {
+            otherwise
+        } else {
+            RemovalCause::Expired
+        }
+    }
+
+    /// Unlinks what the ledger chose, and reports it.
+    pub(crate) fn unlink(&self, victims: Victims, pin: &Pin<'_>) {
+        for victim in victims {
+            if let Some(entry) = self.memory.unlink(victim, pin) {
+                self.notify(entry, self.cause_of(entry, victim.cause), pin);
+            }
+        }
+    }
+
+    /// Removes an entry whose value was collected.
+    pub(crate) fn remove_collected(&self, seen: &Entry<K, V>) {
+        let pin = self.memory.pin();
+        if let Some(entry) = self.memory.remove_same(seen, &pin) {
+            self.notify(entry, RemovalCause::Collected, &pin);
+        }
+    }
+
+    /// Removes up to `most` entries whose time is over.
+    pub(crate) fn expire(&self, most: usize, pin: &Pin<'_>) {
+        // Relaxed: a writer that misses the first timed entry leaves it to the next one.
+        if !self.timed.load(Ordering::Relaxed) {
+            return;
+        }
+        let victims = self.memory.expire(self.now(), most, pin);
+        if !victims.is_empty() {
+            self.unlink(victims, pin);
+        }
+    }
+}

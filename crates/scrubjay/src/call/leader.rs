@@ -1,0 +1,365 @@
+//! The one caller that loads, from the lead of a flight to its landing.
+//!
+//! Invariant: a flight that was begun lands, whatever the loader does, and its value is stored only if nothing newer was
+//! said about its key since it began. Both are checked under the lock under which the value is stored.
+
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::Core;
+use super::draft::{Own, Prepared};
+use super::effects::Change;
+use super::plan::{Plan, Served, Settled, answer};
+use crate::cache::Action;
+use crate::clock::Timestamp;
+use crate::entry::{Held, SharedError, Tag};
+use crate::flight::cycle::{self, Entered};
+use crate::flight::{Flight, Landable};
+use crate::removal::RemovalCause;
+use crate::stats::Event;
+use crate::tier::memory::Locked;
+
+use seize::Guard;
+
+/// The one caller that loads. If it is dropped before it finishes, its waiters ask again.
+pub(crate) struct Leader<C, K, V>
+where
+    C: Deref<Target = Core<K, V>>,
+{
+    core: C,
+    flight: Option<Arc<Flight<K, V>>>,
+    started: Option<Timestamp>,
+    /// The thread that leads, whose counters this load is counted on.
+    thread: usize,
+}
+
+impl<C, K, V> Leader<C, K, V>
+where
+    C: Deref<Target = Core<K, V>>,
+    K: Eq + 'static,
+    V: 'static,
+{
+    pub(super) fn new(core: C, flight: Arc<Flight<K, V>>, thread: usize) -> Self {
+        let started = core.counters.should_time(thread).then(|| core.now());
+        Self {
+            core,
+            flight: Some(flight),
+            started,
+            thread,
+        }
+    }
+
+    fn flight(&self) -> &Arc<Flight<K, V>> {
+        self.flight
+            .as_ref()
+            .expect("a leader has its flight until it finishes")
+    }
+
+    /// Gives the flight back without landing it.
+    pub(super) fn disarm(mut self) -> Arc<Flight<K, V>> {
+        self.flight
+            .take()
+            .expect("a leader has its flight until it finishes")
+    }
+
+    /// To be called where another thread than the one that began may go on.
+    pub(crate) fn move_to_this_thread(&mut self) {
+        self.thread = self.core.memory.pin().thread_id();
+    }
+
+    pub(crate) fn key(&self) -> &K {
+        &self.flight().key
+    }
+
+    /// Puts the load on this thread's chain.
+    pub(crate) fn enter(&self) -> Entered {
+        cycle::enter(self.flight())
+    }
+
+    /// Runs a part of the load that needs no waiting.
+    pub(super) fn within<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _entered = self.enter();
+        work()
+    }
+
+    /// Runs an async loader, on the chain whenever it is polled.
+    pub(super) async fn drive<F: Future>(&self, load: impl FnOnce() -> F) -> F::Output {
+        let mut future = pin!(self.within(load));
+        std::future::poll_fn(|context| -> Poll<F::Output> {
+            self.within(|| future.as_mut().poll(context))
+        })
+        .await
+    }
+
+    /// Settles what the load brought: stores it unless it was overtaken, and wakes the waiters.
+    ///
+    /// The load stays on the chain until all of the user's functions have run that decide about its value, so that one
+    /// of them that asks for the key is told of the cycle.
+    #[inline(never)]
+    pub(crate) fn finish<P: Plan<V>>(
+        mut self,
+        entered: Entered,
+        answer: P::Answer,
+        plan: &P,
+        tags: Vec<Tag>,
+    ) -> (P::Answer, Served) {
+        if let Some(started) = self.started.take() {
+            let took = self.core.now().saturating_since(started);
+            self.core.counters.time_load(self.thread, took);
+        }
+        let settled = plan.settle(&answer);
+        if !matches!(settled, Settled::Value(_))
+            && let Some((stand_in, value)) = self.core.stand_in(self.flight(), plan)
+        {
+            self.count(true);
+            drop(entered);
+            self.leave().land(|| Some(value));
+            return (stand_in, Served::Stale);
+        }
+        match settled {
+            Settled::Value(value) => self.finish_value(entered, value, &answer, plan, tags),
+            Settled::Failure(value) => self.finish_failure(entered, value, &answer, plan, tags),
+            Settled::Error(error) => self.finish_error(entered, error, tags),
+        }
+        (answer, Served::Loaded)
+    }
+
+    fn count(&self, failed: bool) {
+        self.core.counters.count_load(self.thread, failed);
+    }
+
+    fn finish_value<P: Plan<V>>(
+        self,
+        entered: Entered,
+        value: V,
+        answer: &P::Answer,
+        plan: &P,
+        tags: Vec<Tag>,
+    ) {
+        let own = Own {
+            tags,
+            ..Own::default()
+        };
+        let flight = self.flight();
+        let prepared = self.core.draft(&flight.key, &value, flight.hash, own);
+        self.count(false);
+        let hold = self.core.options.hold;
+        drop(entered);
+        let (landing, _) = self.write(prepared.map(|prepared| (prepared, hold(value))));
+        landing.land(|| match plan.settle(answer) {
+            Settled::Value(value) => Some(value),
+            _ => None,
+        });
+    }
+
+    fn finish_failure<P: Plan<V>>(
+        self,
+        entered: Entered,
+        value: Option<V>,
+        answer: &P::Answer,
+        plan: &P,
+        tags: Vec<Tag>,
+    ) {
+        self.count(true);
+        let shares = self.core.options.share_errors;
+        let prepared = self.core.failure_draft(self.flight().hash, tags);
+        drop(entered);
+        let landing = match (value, prepared) {
+            (Some(value), Some(prepared)) => self.write(Some((prepared, Held::Value(value)))).0,
+            _ => self.leave(),
+        };
+        landing.land(|| match plan.settle(answer) {
+            Settled::Failure(value) if shares => value,
+            _ => None,
+        });
+    }
+
+    fn finish_error(self, entered: Entered, error: Option<SharedError>, tags: Vec<Tag>) {
+        self.count(true);
+        let shares = self.core.options.share_errors;
+        let prepared = self.core.failure_draft(self.flight().hash, tags);
+        drop(entered);
+        let landing = match (&error, prepared) {
+            (Some(error), Some(prepared)) => {
+                let held = Held::Failure(error.clone());
+                self.write(Some((prepared, held))).0
+            }
+            _ => self.leave(),
+        };
+        landing.land_error(error.filter(|_| shares));
+    }
+
+    /// Puts an entry, or none, in the place of what the key has, unless the flight was overtaken or fenced, and
+    /// takes the flight out of its table.
+    fn write(self, new: Option<(Prepared, Held<V>)>) -> (Landable<V>, Written) {
+        self.write_because(RemovalCause::Replaced, new)
+    }
+
+    fn write_because(
+        mut self,
+        cause: RemovalCause,
+        new: Option<(Prepared, Held<V>)>,
+    ) -> (Landable<V>, Written) {
+        let flight = self
+            .flight
+            .take()
+            .expect("a leader has its flight until it finishes");
+        let core = &*self.core;
+        let pin = core.memory.pin();
+        core.make_ready(new.as_ref().map(|(prepared, _)| prepared), &pin);
+        let now = core.now_if_timed();
+        let mut locked = core.memory.lock(flight.hash, &pin);
+        let is_current = locked.state.flights.remove(&flight);
+        let landable = match &new {
+            Some((prepared, _)) => Landable::of(&flight, prepared.tags()),
+            None => Landable::untagged(&flight),
+        };
+        if !is_current || landable.is_fenced() {
+            drop(locked);
+            return (landable, Written::Overtaken);
+        }
+        let old = locked.find(flight.hash, &pin, |key| *key == flight.key);
+        let flight = Arc::into_inner(flight).expect("its table and its chain have let go of it");
+        let change = Change {
+            hash: flight.hash,
+            key: flight.key,
+            new,
+            old,
+            cause,
+            now,
+        };
+        match core.make(change, locked, &pin) {
+            true => (landable, Written::Stored),
+            false => (landable, Written::NotStored),
+        }
+    }
+
+    /// Takes the flight out of its table without storing anything.
+    fn leave(mut self) -> Landable<V> {
+        let flight = self
+            .flight
+            .take()
+            .expect("a leader has its flight until it finishes");
+        leave(&self.core, &flight);
+        Landable::untagged(&flight)
+    }
+}
+
+impl<K, V> Leader<&Core<K, V>, K, V>
+where
+    K: Eq + 'static,
+    V: Clone + 'static,
+{
+    /// Ends an `entry` call. `Err` if its key was overtaken meanwhile, so that it must decide again.
+    pub(crate) fn carry_out(
+        self,
+        entered: Entered,
+        action: Action<V>,
+    ) -> Result<Option<V>, Overtaken> {
+        let value = match action {
+            Action::Replace(value) => value,
+            Action::Remove => {
+                drop(entered);
+                let (_, written) = self.write_because(RemovalCause::Explicit, None);
+                return match written {
+                    Written::Overtaken => Err(Overtaken),
+                    Written::Stored | Written::NotStored => Ok(None),
+                };
+            }
+            Action::Keep => {
+                let kept = self.core.peek(self.flight());
+                drop(entered);
+                drop(self.leave());
+                return Ok(kept);
+            }
+        };
+        let flight = self.flight();
+        let own = Own::default();
+        let prepared = self.core.draft(&flight.key, &value, flight.hash, own);
+        let held = (self.core.options.hold)(value.clone());
+        drop(entered);
+        let (landable, written) = self.write(prepared.map(|prepared| (prepared, held)));
+        match written {
+            Written::Overtaken => Err(Overtaken),
+            Written::NotStored => Ok(None),
+            Written::Stored => {
+                landable.land(|| Some(value.clone()));
+                Ok(Some(value))
+            }
+        }
+    }
+}
+
+/// What became of something to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Stored,
+    /// It was not to be stored, or too heavy.
+    NotStored,
+    /// Something newer was said about its key.
+    Overtaken,
+}
+
+/// Something newer was said about a key.
+#[derive(Debug)]
+pub(crate) struct Overtaken;
+
+fn leave<K, V>(core: &Core<K, V>, flight: &Arc<Flight<K, V>>) {
+    let pin = core.memory.pin();
+    let mut locked: Locked<'_, K, V> = core.memory.lock(flight.hash, &pin);
+    locked.state.flights.remove(flight);
+}
+
+impl<C, K, V> Drop for Leader<C, K, V>
+where
+    C: Deref<Target = Core<K, V>>,
+{
+    fn drop(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            let thread = self.core.memory.pin().thread_id();
+            self.core.counters.count_load(thread, true);
+            leave(&self.core, &flight);
+            drop(Landable::untagged(&flight));
+        }
+    }
+}
+
+impl<K: Eq + 'static, V: 'static> Core<K, V> {
+    /// What stands in for a failed load: the old value, while the window for that lasts.
+    fn stand_in<P: Plan<V>>(&self, flight: &Flight<K, V>, plan: &P) -> Option<(P::Answer, V)> {
+        let pin = self.memory.pin();
+        let entry = self
+            .memory
+            .find(flight.hash, &pin, |key| *key == flight.key)?;
+        let lives = &self.options.lives;
+        let now = self.now();
+        let usable = match entry.held {
+            Held::Failure(_) => false,
+            _ => now < entry.end().saturating_add(lives.stale_if_error),
+        };
+        let answer = answer(entry, plan).filter(|_| usable)?;
+        let Settled::Value(value) = plan.settle(&answer) else {
+            return None;
+        };
+        if now >= entry.end() {
+            self.counters.count(pin.thread_id(), Event::StaleServed);
+        }
+        if let Some(pause) = lives.error_time_to_live {
+            entry.rest_until(now.saturating_add(pause));
+        }
+        Some((answer, value))
+    }
+}
+
+impl<K: Eq + 'static, V: Clone + 'static> Core<K, V> {
+    fn peek(&self, flight: &Flight<K, V>) -> Option<V> {
+        let pin = self.memory.pin();
+        self.memory
+            .find(flight.hash, &pin, |key| *key == flight.key)
+            .filter(|entry| self.is_fresh(entry))?
+            .held
+            .with(V::clone)
+    }
+}

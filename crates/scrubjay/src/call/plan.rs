@@ -1,0 +1,117 @@
+//! What the kinds of calls make of values: how a stored one becomes an answer, and what of an answer is stored.
+//!
+//! A plan runs the user's `Clone`, so it is never asked under a lock.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::entry::{Entry, Held, SharedError};
+
+/// What a kind of call makes of values: how they become its answer, and what of its answer is stored.
+pub(crate) trait Plan<V> {
+    type Answer;
+    /// The answer that a value of the cache stands for; `None` if it cannot be given.
+    fn answer(&self, value: &V) -> Option<Self::Answer>;
+    /// The answer that a failure stands for; `None` if it is of another type or none is wanted.
+    fn answer_error(&self, _error: &SharedError) -> Option<Self::Answer> {
+        None
+    }
+    /// What the loader's answer is to the cache.
+    fn settle(&self, answer: &Self::Answer) -> Settled<V>;
+}
+
+/// What an answer is to the cache.
+pub(crate) enum Settled<V> {
+    /// A value to store and share.
+    Value(V),
+    /// A value that says the load failed (an `Err` of a memoized function); shared if it can be copied.
+    Failure(Option<V>),
+    /// An error, shared if it can be copied.
+    Error(Option<SharedError>),
+}
+
+/// How a call was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    Hit,
+    Loaded,
+    Waited,
+    Stale,
+}
+
+/// The calls that cannot fail: `get_or_insert_with` and its kin.
+pub(crate) struct Infallible;
+
+impl<V: Clone> Plan<V> for Infallible {
+    type Answer = V;
+
+    fn answer(&self, value: &V) -> Option<V> {
+        Some(value.clone())
+    }
+
+    fn settle(&self, answer: &V) -> Settled<V> {
+        Settled::Value(answer.clone())
+    }
+}
+
+/// The calls that can: `try_get_or_insert_with` and its kin. `copy` is how an error is shared, if it is.
+pub(crate) struct Fallible<E> {
+    pub(crate) copy: Option<fn(&E) -> E>,
+}
+
+impl<V: Clone, E: Any + Send + Sync> Plan<V> for Fallible<E> {
+    type Answer = Result<V, E>;
+
+    fn answer(&self, value: &V) -> Option<Self::Answer> {
+        Some(Ok(value.clone()))
+    }
+
+    fn answer_error(&self, error: &SharedError) -> Option<Self::Answer> {
+        let copy = self.copy?;
+        error.downcast_ref::<E>().map(|error| Err(copy(error)))
+    }
+
+    fn settle(&self, answer: &Self::Answer) -> Settled<V> {
+        match answer {
+            Ok(value) => Settled::Value(value.clone()),
+            Err(error) => Settled::Error(
+                self.copy
+                    .map(|copy| -> SharedError { Arc::new(copy(error)) }),
+            ),
+        }
+    }
+}
+
+/// The calls of `try_…_in_turn`, whose errors may be of any type because nobody else ever sees them.
+pub(crate) struct InTurn<E>(pub(crate) PhantomData<fn() -> E>);
+
+impl<V: Clone, E> Plan<V> for InTurn<E> {
+    type Answer = Result<V, E>;
+
+    fn answer(&self, value: &V) -> Option<Self::Answer> {
+        Some(Ok(value.clone()))
+    }
+
+    fn settle(&self, answer: &Self::Answer) -> Settled<V> {
+        match answer {
+            Ok(value) => Settled::Value(value.clone()),
+            Err(_) => Settled::Error(None),
+        }
+    }
+}
+
+/// The answer that an entry gives to a kind of call, if it gives one, beside the entry.
+pub(super) fn answer_from<'g, K, V, P: Plan<V>>(
+    entry: Option<&'g Entry<K, V>>,
+    plan: &P,
+) -> Option<(&'g Entry<K, V>, P::Answer)> {
+    entry.and_then(|entry| Some((entry, answer(entry, plan)?)))
+}
+
+pub(super) fn answer<K, V, P: Plan<V>>(entry: &Entry<K, V>, plan: &P) -> Option<P::Answer> {
+    match &entry.held {
+        Held::Failure(error) => plan.answer_error(error),
+        held => held.with(|value| plan.answer(value)).flatten(),
+    }
+}

@@ -1,0 +1,8 @@
+use scrubjay::memoize;
+
+#[memoize]
+fn shown(value: impl std::fmt::Display) -> String {
+    value.to_string()
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use scrubjay::memoize;
+
+#[memoize]
+fn same<T: Clone>(value: T) -> T {
+    value
+}
+
+fn main() {}
