@@ -22,7 +22,6 @@ demo: tools ## Show the engine at work on real input
 
 test: tools ## Run every test that CI runs
 	$(CARGO) test --workspace
-	$(CARGO) test -p scrubjay --no-default-features --lib --tests
 	$(MAKE) stack interleavings
 	$(CARGO) check --manifest-path bench/Cargo.toml
 	scripts/check-tree

@@ -129,7 +129,7 @@ impl Arg {
     }
 
     fn new(name: Ident, ty: Type, options: &Options, mentioned: impl Fn(&Expr) -> bool) -> Self {
-        let is_ignored = options.ignore.iter().any(|ignored| *ignored == name);
+        let is_ignored = options.ignore.contains(&name);
         let outlives_key = [&options.key, &options.tags]
             .into_iter()
             .flatten()
@@ -270,17 +270,32 @@ fn bindings_of(pattern: &Pat) -> Vec<Ident> {
     bindings.0
 }
 
-/// Whether an expression may mention a name; a text that contains it may be a format string.
+/// Whether an expression may mention a variable, also within a format string.
 pub fn mentions(expr: &Expr, name: &str) -> bool {
     has_word(expr.to_token_stream(), name)
 }
 
 fn has_word(tokens: TokenStream, word: &str) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident.unraw() == word,
-        TokenTree::Group(group) => has_word(group.stream(), word),
-        TokenTree::Literal(literal) => literal.to_string().contains(word),
-        TokenTree::Punct(_) => false,
+    let mut dots = 0;
+    tokens.into_iter().any(|token| {
+        // What comes after a single dot is a field or a method.
+        let is_member = dots == 1;
+        let is_dot = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '.');
+        dots = if is_dot { dots + 1 } else { 0 };
+        match token {
+            TokenTree::Ident(ident) => !is_member && ident.unraw() == word,
+            TokenTree::Group(group) => has_word(group.stream(), word),
+            TokenTree::Literal(literal) => is_captured(&literal.to_string(), word),
+            TokenTree::Punct(_) => false,
+        }
+    })
+}
+
+/// Whether a format string names a variable: `{name}` or `{name:…}`.
+fn is_captured(text: &str, name: &str) -> bool {
+    text.split('{').skip(1).any(|part| {
+        let rest = part.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['}', ':']))
     })
 }
 
@@ -305,9 +320,25 @@ pub fn wrapper_signature(function: &Function<'_>) -> syn::Signature {
             FnArg::Receiver(receiver) => receiver.mutability = None,
             FnArg::Typed(typed) => {
                 let name = &arg.name;
-                typed.pat = Box::new(parse_quote!(#name));
+                *typed.pat = parse_quote!(#name);
             }
         }
     }
     sig
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_mentions_its_variables_and_not_its_members() {
+        let expr: Expr = parse_quote!((user.id, format!("{page:>3} of all"), ..last));
+        for name in ["user", "page", "last"] {
+            assert!(mentions(&expr, name), "{name}");
+        }
+        for name in ["id", "of", "all", "pag"] {
+            assert!(!mentions(&expr, name), "{name}");
+        }
+    }
 }

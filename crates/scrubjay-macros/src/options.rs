@@ -42,7 +42,7 @@ pub struct Options {
 }
 
 /// Every option, in the order of the manual.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 25] = [
     "key",
     "ignore",
     "when",
@@ -68,7 +68,6 @@ const NAMES: [&str; 26] = [
     "local",
     "in_impl",
     "in_trait",
-    "disk",
 ];
 
 /// What the options are called elsewhere.
@@ -353,7 +352,7 @@ fn unknown(name: &Ident, text: &str) -> Error {
         Some(ours) => format!("there is no option `{name}`; did you mean `{ours}`?"),
         None => format!(
             "there is no option `{name}`; there are {}",
-            NAMES[..25].join(", ")
+            NAMES.join(", ")
         ),
     };
     Error::new(name.span(), message)

@@ -510,6 +510,8 @@ where
 
     /// Returns a key's value, loading it if there is none. Callers of one key share one load.
     ///
+    /// The key is given in the borrowed form whose owned form it is: `&str` for `String`, and `&"k"` for `&'static str`.
+    ///
     /// The first caller to miss runs `load`; others wait for it and get clones. If `load` panics, the panic goes
     /// to its caller, and the next waiter runs its own loader. A loader may use the cache, also for other keys.
     ///

@@ -115,6 +115,7 @@ impl<K, V> Entry<K, V> {
         self.extra.as_ref().map_or(1, |extra| extra.weight)
     }
 
+    #[cfg(feature = "snapshot")]
     pub(crate) fn tags(&self) -> &[Tag] {
         self.extra.as_ref().map_or(&[], |extra| &extra.tags)
     }

@@ -65,6 +65,7 @@
 //!   for, in batches of up to a hundredth of the capacity for evictions.
 //! - A cycle of loads that passes through a lock or channel of your own, or through a thread whose closure was not
 //!   wrapped in [`inherit`], is not seen; [`Builder::load_timeout`] bounds such waits.
+//! - A cache must not be used from the destructor of a thread-local that outlives seize's own: the process aborts.
 //! - A sync call blocks its thread. On a single-threaded executor, a task that blocks for a key which another task
 //!   of the same thread is loading waits for ever: use the async methods there.
 

@@ -121,7 +121,8 @@ pub async fn trace_async<F: Future>(future: F) -> Trace<F::Output> {
 ///
 /// They appear under the call that is running here now, with their thread's number. Use it around what is given to
 /// [`std::thread::spawn`], to scoped threads, to rayon, or to an async runtime's `spawn_blocking`.
-/// Without a live trace the closure simply runs. Once the trace has ended, its calls are not recorded.
+/// With or without a trace, the closure's loads also count as part of the loads that run here, so that one that would
+/// wait for itself through the other thread is refused. Once the trace has ended, its calls are not recorded.
 ///
 /// # Example
 ///

@@ -19,7 +19,8 @@ use scrubjay::{Action, Builder, Cache, EntryOptions, Policy};
 
 #[test]
 fn lives_that_overflow_are_endless() {
-    let endless: [fn(Builder<u32, u32>) -> Builder<u32, u32>; 5] = [
+    type Step = fn(Builder<u32, u32>) -> Builder<u32, u32>;
+    let endless: [Step; 5] = [
         |builder| builder.time_to_live(Duration::MAX),
         |builder| builder.time_to_idle(Duration::MAX),
         |builder| builder.expire_with(|_, _| Some(Duration::MAX)),

@@ -1,6 +1,7 @@
 //! A hit of a memoized function clones no argument and allocates nothing.
 //!
 //! In a binary of its own, because it replaces the allocator to count.
+#![cfg(feature = "macros")]
 #![allow(unsafe_code, reason = "an allocator cannot be written without it")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -1,4 +1,5 @@
 //! `#[memoize]` on async functions: the same promises, without blocking a thread.
+#![cfg(feature = "macros")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod runs;

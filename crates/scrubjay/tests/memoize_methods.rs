@@ -1,4 +1,5 @@
 //! `#[memoize]` on methods: inherent ones, associated functions, and those of traits.
+#![cfg(feature = "macros")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod runs;

@@ -2,6 +2,8 @@
 //!
 //! The promise is 512 bytes more than without the attribute. A debug build keeps every temporary, so it is only
 //! printed there.
+#![cfg(feature = "macros")]
+#![allow(clippy::print_stdout, reason = "the figures are what is asked for")]
 
 use std::hint::black_box;
 

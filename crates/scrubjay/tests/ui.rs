@@ -2,6 +2,7 @@
 //!
 //! Each file in `ui` must not compile, with exactly the text beside it. To write the texts anew, run this test with
 //! `TRYBUILD=overwrite` and read what changed.
+#![cfg(feature = "macros")]
 
 #[test]
 fn every_misuse_has_its_message() {

@@ -102,7 +102,9 @@ impl Expansion<'_> {
     /// What only the compiler can check about the return type.
     fn checks(&self) -> TokenStream {
         let output = &self.function.output;
-        let share = self.options.local.is_none().then(|| {
+        // Of a type parameter, the compiler's own words are better.
+        let is_shared = self.options.local.is_none() && self.has_one_instance();
+        let share = is_shared.then(|| {
             let share = ask_type(output, "share", &quote!(Sharable as _, Unsharable as _));
             quote!(#share;)
         });

@@ -4,8 +4,9 @@
 //! of that function.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{GenericParam, Generics, Ident, Lifetime, WherePredicate};
 
@@ -23,9 +24,7 @@ fn allowed() -> TokenStream {
             private_interfaces,
             private_bounds,
             clippy::all,
-            clippy::pedantic,
-            clippy::nursery,
-            clippy::restriction
+            clippy::pedantic
         )]
     }
 }
@@ -37,6 +36,7 @@ impl Expansion<'_> {
         let (vis, ident) = (&item.vis, &item.sig.ident);
         let generics = self.free_generics();
         let (params, args, bounds) = generics.split_for_impl();
+        let impl_bounds = self.bounds_of_parts(&generics);
         let (allowed, cfgs) = (allowed(), self.cfgs());
         let body = self.stored();
         let types = self
@@ -63,7 +63,7 @@ impl Expansion<'_> {
 
             #(#cfgs)*
             #allowed
-            impl #params #ident #args #bounds {
+            impl #params #ident #args #impl_bounds {
                 /// Returns the cache of the function.
                 #[inline]
                 #vis #signature { #body }
@@ -71,6 +71,24 @@ impl Expansion<'_> {
                 #load
             }
         }
+    }
+
+    /// The bounds of a generic function, and that the parts of its key can be a key: so that it is complained of
+    /// once, and at the argument, if they cannot.
+    fn bounds_of_parts(&self, generics: &Generics) -> TokenStream {
+        let bounds = generics
+            .where_clause
+            .iter()
+            .flat_map(|clause| &clause.predicates);
+        let parts = self
+            .function
+            .keyed()
+            .filter(|_| self.options.key.is_none())
+            .map(|arg| {
+                let part = arg.owned_type();
+                quote_spanned!(arg.ty.span()=> #part: ::core::hash::Hash + ::core::cmp::Eq)
+            });
+        quote!(where #(#bounds,)* #(#parts,)*)
     }
 
     fn handle_methods(&self) -> TokenStream {

@@ -56,6 +56,10 @@ impl Pair {
         Self::new(self.name.clone(), part(&self.old), part(&self.new))
     }
 
+    fn texts(&self) -> (&[String], &[String]) {
+        (&self.old, &self.new)
+    }
+
     /// The number of different questions that the recursion can ask.
     pub fn cells(&self) -> usize {
         (self.old.len() + 1) * (self.new.len() + 1)
@@ -68,13 +72,18 @@ impl fmt::Debug for Pair {
     }
 }
 
-/// The fewest lines to add, drop or change to turn the old text from line `i` on into the new one from line `j` on.
+/// The fewest lines to add, drop or change to turn the old text from line `i` on into the new one from
+/// line `j` on. A text may also be a word, and its lines letters.
 ///
 /// `rest` answers the same question for later lines.
-fn recurrence(pair: &Pair, i: usize, j: usize, rest: impl Fn(usize, usize) -> u32) -> u32 {
-    match (pair.old.get(i), pair.new.get(j)) {
-        (None, _) => count(pair.new.len() - j),
-        (_, None) => count(pair.old.len() - i),
+fn recurrence<T: PartialEq>(
+    (old, new): (&[T], &[T]),
+    (i, j): (usize, usize),
+    rest: impl Fn(usize, usize) -> u32,
+) -> u32 {
+    match (old.get(i), new.get(j)) {
+        (None, _) => count(new.len() - j),
+        (_, None) => count(old.len() - i),
         (Some(old), Some(new)) if old == new => rest(i + 1, j + 1),
         _ => 1 + rest(i + 1, j + 1).min(rest(i + 1, j)).min(rest(i, j + 1)),
     }
@@ -87,13 +96,13 @@ fn count(lines: usize) -> u32 {
 /// The recursion as it is, counting its calls.
 pub fn plain(pair: &Pair, i: usize, j: usize, calls: &Cell<u64>) -> u32 {
     calls.set(calls.get() + 1);
-    recurrence(pair, i, j, |i, j| plain(pair, i, j, calls))
+    recurrence(pair.texts(), (i, j), |i, j| plain(pair, i, j, calls))
 }
 
 /// The recursion with one line added.
 #[memoize(key = (pair.id, i, j))]
 pub fn distance(pair: &Pair, i: usize, j: usize) -> u32 {
-    recurrence(pair, i, j, |i, j| distance(pair, i, j))
+    recurrence(pair.texts(), (i, j), |i, j| distance(pair, i, j))
 }
 
 /// What a comparison found, and what it held meanwhile.
@@ -118,7 +127,7 @@ pub fn comparisons() -> Builder<String, Arc<Comparison>> {
 pub fn compare(pair: &Pair) -> Comparison {
     let held = memory::held();
     let lines = Lines {
-        pair,
+        texts: pair.texts(),
         memo: Cache::new(),
     };
     let distance = lines.distance(0, 0);
@@ -131,20 +140,46 @@ pub fn compare(pair: &Pair) -> Comparison {
     }
 }
 
+/// The word with the least edit distance from `word`, letter by letter, that is not `word` itself.
+pub fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    let letters = |word: &str| word.chars().collect::<Vec<char>>();
+    let (memo, old) = (Cache::new(), letters(word));
+    let others = words
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| **other != word);
+    let apart = |(number, other): &(usize, &&str)| {
+        letters_apart(&memo, *number, (&old, &letters(other)), (0, 0))
+    };
+    others.min_by_key(apart).map(|(_, other)| *other)
+}
+
+/// `number` tells the words apart in the keys.
+fn letters_apart(
+    memo: &Cache<(usize, usize, usize), u32>,
+    number: usize,
+    words: (&[char], &[char]),
+    (i, j): (usize, usize),
+) -> u32 {
+    let rest = |i, j| letters_apart(memo, number, words, (i, j));
+    memo.get_or_insert_with(&(number, i, j), || recurrence(words, (i, j), rest))
+}
+
+/// A comparison in progress.
 struct Lines<'a> {
-    pair: &'a Pair,
+    texts: (&'a [String], &'a [String]),
     memo: Cache<(usize, usize), u32>,
 }
 
 impl Lines<'_> {
     fn distance(&self, i: usize, j: usize) -> u32 {
-        let load = || recurrence(self.pair, i, j, |i, j| self.distance(i, j));
+        let load = || recurrence(self.texts, (i, j), |i, j| self.distance(i, j));
         self.memo.get_or_insert_with(&(i, j), load)
     }
 
     /// Walks along the shortest way, asking the cache which way that is.
     fn script(&self) -> String {
-        let (old, new) = (&self.pair.old, &self.pair.new);
+        let (old, new) = self.texts;
         let (mut i, mut j, mut script) = (0, 0, String::new());
         while i < old.len() || j < new.len() {
             let (drops, adds) = self.step(i, j);
@@ -163,9 +198,9 @@ impl Lines<'_> {
 
     /// Whether the shortest way takes a line from the old text, from the new one, or from both.
     fn step(&self, i: usize, j: usize) -> (bool, bool) {
-        let (olds, news) = (self.pair.old.len(), self.pair.new.len());
-        match (i < olds, j < news) {
-            (true, true) if self.pair.old[i] == self.pair.new[j] => (true, true),
+        let (old, new) = self.texts;
+        match (i < old.len(), j < new.len()) {
+            (true, true) if old[i] == new[j] => (true, true),
             (true, true) => {
                 let left = self.distance(i, j) - 1;
                 let both = self.distance(i + 1, j + 1) == left;

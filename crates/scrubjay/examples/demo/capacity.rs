@@ -1,60 +1,57 @@
 //! Section: capacities that are too small for what is asked for.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use scrubjay::Stats;
+use scrubjay::{Cache, Stats};
 
 use super::Failure;
-use super::analysis::{Pair, compare, comparisons};
+use super::analysis::nearest;
 use super::input::Input;
-use super::report::{Page, Table, bytes, counted, number, percent, time};
+use super::report::{Page, Table, bytes, number, percent, time};
 use super::totals::Totals;
 
-/// The lines of a block.
-const LINES: usize = 24;
+/// How many of the most frequent words every word is compared with.
+const KNOWN: usize = 12;
 
 /// Asks the same questions of smaller and smaller caches.
 pub fn show(
     page: &mut Page,
     input: &Input,
-    most_blocks: usize,
+    most_words: usize,
     totals: &mut Totals,
 ) -> Result<(), Failure> {
-    let files = blocks(input, most_blocks);
-    let distinct: usize = files.iter().map(Vec::len).sum();
+    let (text, known) = words(input, most_words);
     page.heading("A capacity that is too small")?;
     page.text(format!(
-        "The files in {} of {LINES} lines, each compared with its older self. A reader goes through the files, and \
-         after each one back through all changed blocks so far. An entry weighs its bytes.",
-        counted(distinct as u64, "block")
+        "For each of the first {} words of the files, in the order of the text: which of the {} most frequent words \
+         is nearest, by the same edit distance, letter by letter? An entry weighs its bytes.",
+        number(text.len() as u64),
+        known.len()
     ))?;
     let mut table = Table::new(
-        "capacity | bytes | calls | loads | hits | hit ratio | evicted | most held | time",
+        "capacity | bytes | calls | loads | hits | hit ratio | evicted | most held | time | time saved",
     );
-    let all = read(&files, u64::MAX)?;
-    for percent_of_all in [100, 75, 50, 25, 10] {
-        let capacity = all.stats.weight * percent_of_all / 100;
-        page.progress(&format!("capacity of {percent_of_all} %"))?;
-        let reading = read(&files, capacity)?;
-        let Reading {
-            stats,
-            most_held,
-            took,
-        } = &reading;
+    let all = read(&text, &known, u64::MAX)?;
+    for part in [100, 75, 50, 25, 10] {
+        let capacity = all.stats.weight * part / 100;
+        page.progress(&format!("a capacity of {part} %"))?;
+        let reading = read(&text, &known, capacity)?;
+        let stats = reading.stats;
         table.row([
-            format!("{percent_of_all} %"),
+            format!("{part} %"),
             bytes(capacity),
             number(stats.hits + stats.misses),
             number(stats.loads),
             number(stats.hits),
             percent(stats.hit_ratio()),
             number(stats.evicted),
-            bytes(*most_held),
-            time(*took),
+            bytes(reading.most_held),
+            time(reading.took),
+            time(stats.time_saved()),
         ]);
-        if percent_of_all == 25 {
-            totals.note("capacity 25 %", *stats, stats.time_saved());
+        if part == 25 {
+            totals.note("capacity 25 %", stats, stats.time_saved());
         }
     }
     page.table(&table)?;
@@ -62,32 +59,25 @@ pub fn show(
     Ok(())
 }
 
-/// The blocks of every file; a block is one part of both versions.
-fn blocks(input: &Input, mut left: usize) -> Vec<Vec<Pair>> {
-    let mut files = Vec::new();
-    for pair in &input.pairs {
-        let starts = (0..pair.old.len()).step_by(LINES).take(left);
-        let block = |start: usize| {
-            let mut block = pair.window(start, LINES);
-            block.name = format!("{} line {start}", pair.name);
-            block
-        };
-        let blocks: Vec<Pair> = starts.map(block).collect();
-        left -= blocks.len();
-        files.push(blocks);
+/// The first words of the files, and the most frequent ones of them.
+fn words(input: &Input, most: usize) -> (Vec<&str>, Vec<&str>) {
+    let lines = input.pairs.iter().flat_map(|pair| pair.new.iter());
+    let parts = lines.flat_map(|line| line.split(|letter: char| !letter.is_alphanumeric()));
+    let text: Vec<&str> = parts.filter(|word| word.len() > 1).take(most).collect();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for word in &text {
+        *counts.entry(word).or_default() += 1;
     }
-    files
-}
-
-/// The blocks of each file, and after each file the blocks that changed in the files so far, the last first.
-fn requests(files: &[Vec<Pair>]) -> Vec<&Pair> {
-    let (mut requests, mut changed) = (Vec::new(), Vec::new());
-    for file in files {
-        requests.extend(file);
-        changed.extend(file.iter().filter(|block| block.old != block.new));
-        requests.extend(changed.iter().rev());
-    }
-    requests
+    let mut known: Vec<(&str, usize)> = counts.into_iter().collect();
+    known.sort_by_key(|(word, count)| (std::cmp::Reverse(*count), *word));
+    (
+        text,
+        known
+            .into_iter()
+            .map(|(word, _)| word)
+            .take(KNOWN)
+            .collect(),
+    )
 }
 
 struct Reading {
@@ -96,11 +86,16 @@ struct Reading {
     took: Duration,
 }
 
-fn read(files: &[Vec<Pair>], capacity: u64) -> Result<Reading, Failure> {
-    let cache = comparisons().capacity(capacity).build()?;
+fn read(text: &[&str], known: &[&str], capacity: u64) -> Result<Reading, Failure> {
+    let cache: Cache<String, String> = Cache::builder()
+        .capacity(capacity)
+        .weigher(|word: &String, nearest: &String| (word.len() + nearest.len()) as u64)
+        .build()?;
     let (mut most_held, began) = (0, Instant::now());
-    for block in requests(files) {
-        cache.get_or_insert_with(block.name.as_str(), || Arc::new(compare(block)));
+    for word in text {
+        cache.get_or_insert_with(*word, || {
+            nearest(word, known).unwrap_or_default().to_owned()
+        });
         most_held = cache.weight().max(most_held);
     }
     if most_held > capacity {

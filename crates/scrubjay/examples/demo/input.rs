@@ -19,8 +19,8 @@ pub struct Bounds {
     pub lines: usize,
     /// The most pairs of lines that all comparisons together may look at.
     pub cells: usize,
-    /// The most blocks of lines that a bounded cache is asked for.
-    pub blocks: usize,
+    /// The most words that a bounded cache is asked for.
+    pub words: usize,
 }
 
 /// Where versions are looked for.

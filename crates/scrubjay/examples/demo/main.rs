@@ -69,8 +69,8 @@ impl Options {
                 files: 8,
                 versions: 4,
                 lines: 1_000,
-                cells: 5_000_000,
-                blocks: 300,
+                cells: 4_000_000,
+                words: 6_000,
             },
             patience: Duration::from_millis(700),
         }
@@ -82,9 +82,9 @@ impl Options {
             bounds: Bounds {
                 files: 3,
                 versions: 2,
-                lines: 300,
-                cells: 30_000,
-                blocks: 24,
+                lines: 200,
+                cells: 25_000,
+                words: 120,
             },
             patience: Duration::from_millis(5),
             ..Self::full()
@@ -126,11 +126,14 @@ fn sections(page: &mut Page, options: &Options) -> Result<(), Failure> {
         input.origin,
         counted(input.pairs.len() as u64, "pair")
     ))?;
+    if cfg!(debug_assertions) {
+        page.text("This program was built without --release; it takes several times as long.")?;
+    }
     recursion::show(page, &input, options.patience)?;
     files::show(page, &input, &mut totals)?;
     threads::show(page, &input, &mut totals)?;
     lifetime::show(page, &input, &mut totals)?;
-    capacity::show(page, &input, options.bounds.blocks, &mut totals)?;
+    capacity::show(page, &input, options.bounds.words, &mut totals)?;
     failure::show(page, &mut totals)?;
     tree::show(page, &input)?;
     totals.show(page)?;

@@ -34,7 +34,8 @@ pub fn show(page: &mut Page, input: &Input, patience: Duration) -> Result<(), Fa
     let mut table = Table::new(
         "lines | distance | calls without | time | calls with | loads | hits | time | time saved",
     );
-    for lines in 4..MOST_LINES {
+    let most = pair.old.len().min(pair.new.len()) - start;
+    for lines in 4..=most.clamp(4, MOST_LINES) {
         page.progress(&format!("{lines} lines without memoization"))?;
         let took = add_row(&mut table, &pair.window(start, lines))?;
         if took > patience {
@@ -56,7 +57,7 @@ fn add_row(table: &mut Table, window: &Pair) -> Result<Duration, Failure> {
         return Err("the memoized recursion gave another answer".into());
     }
     table.row([
-        number(window.old.len() as u64),
+        format!("{}+{}", window.old.len(), window.new.len()),
         number(u64::from(with.distance)),
         number(without.calls),
         time(without.took),
@@ -94,16 +95,16 @@ fn with(window: &Pair) -> Run {
     }
 }
 
-/// The pair with the most new lines behind its first difference.
+/// The pair with the most new lines behind its first difference, and enough old ones to compare them with.
 fn liveliest(input: &Input) -> &Pair {
     let news = |pair: &&Pair| {
         let window = pair.window(pair.first_difference(), 12);
-        window
+        let news = window
             .new
             .iter()
             .filter(|line| !window.old.contains(line))
-            .count()
-            + window.old.len()
+            .count();
+        news.min(window.old.len())
     };
     input
         .pairs

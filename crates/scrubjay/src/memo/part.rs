@@ -13,7 +13,7 @@ use crate::key::Query;
 /// One part of a key, borrowed.
 pub trait Part {
     /// What is kept of it.
-    type Owned;
+    type Owned: Hash + Eq + 'static;
     /// Feeds the hash that the owned form has.
     fn feed<H: Hasher>(&self, state: &mut H);
     /// Says whether an owned form is this part's.
@@ -26,7 +26,10 @@ pub trait Part {
 #[derive(Debug)]
 pub struct Borrowed<'a, X: ?Sized>(pub &'a X);
 
-impl<X: ?Sized + ToOwned + Hash + Eq> Part for Borrowed<'_, X> {
+impl<X: ?Sized + ToOwned + Hash + Eq> Part for Borrowed<'_, X>
+where
+    X::Owned: Hash + Eq + 'static,
+{
     type Owned = X::Owned;
 
     #[inline]
@@ -48,7 +51,7 @@ impl<X: ?Sized + ToOwned + Hash + Eq> Part for Borrowed<'_, X> {
 #[derive(Debug)]
 pub struct Float<'a, F>(pub &'a F);
 
-impl<F: Copy> Part for Float<'_, F>
+impl<F: Copy + 'static> Part for Float<'_, F>
 where
     Bits<F>: Hash + Eq,
 {

@@ -51,17 +51,16 @@ where
 
 /// Answers a call from the cache, or runs the function as the only caller with these arguments.
 #[inline]
-pub fn call<K, V, P, N, C, F, S>(
-    cache: &Cache<K, V>,
+pub fn call<V, P, N, C, F, S>(
+    cache: &Cache<P::Owned, V>,
     asked: &Asked<P>,
     site: &Site<N, C, F, S>,
     tags: impl FnOnce() -> Vec<Tag>,
     load: impl FnOnce() -> V,
 ) -> V
 where
-    K: Hash + Eq + 'static,
     V: 'static,
-    P: Part<Owned = K>,
+    P: Part,
     N: Fn() -> &'static str,
     C: Fn(&V) -> Option<V>,
     F: Fn(&V) -> bool,
@@ -75,17 +74,16 @@ where
 
 #[cold]
 #[inline(never)]
-fn traced<K, V, P, N, C, F, S>(
-    cache: &Cache<K, V>,
+fn traced<V, P, N, C, F, S>(
+    cache: &Cache<P::Owned, V>,
     asked: &Asked<P>,
     site: &Site<N, C, F, S>,
     tags: impl FnOnce() -> Vec<Tag>,
     load: impl FnOnce() -> V,
 ) -> V
 where
-    K: Hash + Eq + 'static,
     V: 'static,
-    P: Part<Owned = K>,
+    P: Part,
     N: Fn() -> &'static str,
     C: Fn(&V) -> Option<V>,
     F: Fn(&V) -> bool,
@@ -103,17 +101,16 @@ where
 
 /// The same for an async function.
 #[inline]
-pub async fn call_async<K, V, P, N, C, F, S, L>(
-    cache: &Cache<K, V>,
+pub async fn call_async<V, P, N, C, F, S, L>(
+    cache: &Cache<P::Owned, V>,
     asked: &Asked<P>,
     site: &Site<N, C, F, S>,
     tags: impl FnOnce() -> Vec<Tag>,
     load: impl FnOnce() -> L,
 ) -> V
 where
-    K: Hash + Eq + 'static,
     V: 'static,
-    P: Part<Owned = K>,
+    P: Part,
     N: Fn() -> &'static str,
     C: Fn(&V) -> Option<V>,
     F: Fn(&V) -> bool,
@@ -127,17 +124,16 @@ where
     cache.core.fetch_async(asked, site, tags, load).await.0
 }
 
-async fn traced_async<K, V, P, N, C, F, S, L>(
-    cache: &Cache<K, V>,
+async fn traced_async<V, P, N, C, F, S, L>(
+    cache: &Cache<P::Owned, V>,
     asked: &Asked<P>,
     site: &Site<N, C, F, S>,
     tags: impl FnOnce() -> Vec<Tag>,
     load: impl FnOnce() -> L,
 ) -> V
 where
-    K: Hash + Eq + 'static,
     V: 'static,
-    P: Part<Owned = K>,
+    P: Part,
     N: Fn() -> &'static str,
     C: Fn(&V) -> Option<V>,
     F: Fn(&V) -> bool,

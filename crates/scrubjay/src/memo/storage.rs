@@ -17,15 +17,28 @@ use std::thread::LocalKey;
 use crate::cache::Cache;
 
 /// The place of the only cache of a function.
-pub type Place<K, V> = OnceLock<Cache<K, V>>;
+#[derive(Debug)]
+pub struct Place<K: Send + Sync, V: Send + Sync>(OnceLock<Cache<K, V>>);
+
+impl<K: Send + Sync, V: Send + Sync> Place<K, V> {
+    /// Makes room for it.
+    #[must_use]
+    #[allow(
+        clippy::new_without_default,
+        reason = "made by statics, which need a `const fn`"
+    )]
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+}
 
 /// Returns the cache that is in its place, building it at the first call.
 #[inline]
-pub fn in_place<K, V>(
+pub fn in_place<K: Send + Sync, V: Send + Sync>(
     place: &'static Place<K, V>,
     build: impl FnOnce() -> Cache<K, V>,
 ) -> &'static Cache<K, V> {
-    match place.get() {
+    match place.0.get() {
         Some(cache) => cache,
         None => first_in_place(place, build),
     }
@@ -33,12 +46,12 @@ pub fn in_place<K, V>(
 
 #[cold]
 #[inline(never)]
-fn first_in_place<K, V>(
+fn first_in_place<K: Send + Sync, V: Send + Sync>(
     place: &'static Place<K, V>,
     build: impl FnOnce() -> Cache<K, V>,
 ) -> &'static Cache<K, V> {
     let built = build();
-    place.get_or_init(|| built)
+    place.0.get_or_init(|| built)
 }
 
 /// Tells the instances of generic code apart: every instance has its own type of each closure in it.
@@ -49,13 +62,13 @@ pub fn instance_of<C: 'static>(_: &C) -> TypeId {
 
 /// The caches of a generic function, by instance.
 pub struct Instances {
-    first: OnceLock<Box<Instance>>,
+    first: OnceLock<Instance>,
 }
 
 struct Instance {
     id: TypeId,
     cache: Box<dyn Any + Send + Sync>,
-    rest: Instances,
+    rest: OnceLock<Box<Instance>>,
 }
 
 impl Instances {
@@ -98,33 +111,36 @@ impl Instances {
         K: Send + Sync + 'static,
         V: Send + Sync + 'static,
     {
-        let mut links = std::iter::successors(self.first.get(), |link| link.rest.first.get());
+        let mut links =
+            std::iter::successors(self.first.get(), |link| link.rest.get().map(|rest| &**rest));
         let instance = match links.find(|instance| instance.id == id) {
             Some(instance) => instance,
-            None => self.add(Box::new(Instance {
+            None => self.add(Instance {
                 id,
                 cache: Box::new(build()),
-                rest: Instances::new(),
-            })),
+                rest: OnceLock::new(),
+            }),
         };
         concrete(&*instance.cache)
     }
 
     /// Adds an instance at the end of the chain, unless another thread was faster.
-    fn add(&'static self, mut new: Box<Instance>) -> &'static Instance {
+    fn add(&'static self, new: Instance) -> &'static Instance {
         let id = new.id;
-        let mut link = self;
-        loop {
-            let refused = link.first.set(new).err();
-            let instance = link.first.get().expect("a cell that was set stays set");
-            match refused {
-                Some(refused) if instance.id != id => new = refused,
-                _ => return instance,
+        let mut refused = self.first.set(new).err().map(Box::new);
+        let mut instance = self.first.get().expect(STAYS_SET);
+        while let Some(new) = refused {
+            if instance.id == id {
+                break;
             }
-            link = &instance.rest;
+            refused = instance.rest.set(new).err();
+            instance = instance.rest.get().expect(STAYS_SET);
         }
+        instance
     }
 }
+
+const STAYS_SET: &str = "a cell that was set stays set";
 
 impl fmt::Debug for Instances {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -185,10 +201,10 @@ pub fn on_this_thread<K: 'static, V: 'static>(
 ///
 /// If the two differ, which they cannot: both are those of the same `key = …` expression.
 #[inline]
-pub fn reveal<'a, Hidden: 'static, K: 'static, V: 'static>(
-    cache: &'a Cache<Hidden, V>,
+pub fn reveal<Hidden: 'static, K: 'static, V: 'static>(
+    cache: &Cache<Hidden, V>,
     _: PhantomData<K>,
-) -> &'a Cache<K, V> {
+) -> &Cache<K, V> {
     let cache: &dyn Any = erased(cache);
     cache.downcast_ref().expect("one expression has one type")
 }
