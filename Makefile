@@ -47,14 +47,17 @@ interleavings: ## Explore thread interleavings of flights and fences under a mod
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle \
 	  $(CARGO) test --release -p scrubjay --no-default-features --test interleavings
 
-sanitize: ## Run the concurrency tests under ThreadSanitizer
-	RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/tsan \
+# Needs a nightly toolchain with rust-src, because std must be instrumented too. Reports that name seize's freeing paths
+# are known: the sanitizer does not see its fences.
+sanitize: ## Run the single-flight tests under ThreadSanitizer
+	RUST_BACKTRACE=0 CARGO_TARGET_DIR=target/tsan \
 	  RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-	  $(CARGO) test -p scrubjay --no-default-features --target x86_64-unknown-linux-gnu \
-	  --test single_flight --test concurrency
+	  $(CARGO) +nightly test -Zbuild-std --target x86_64-unknown-linux-gnu -p scrubjay --no-default-features \
+	  --test single_flight --test single_flight_async -- --skip ten_thousand
 
+memcheck: export WITH_VALGRIND = yes
 memcheck: tools ## Run the reclamation stress under valgrind
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1" \
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --fair-sched=yes --error-exitcode=1" \
 	  $(CARGO) test -p scrubjay --no-default-features --test reclamation
 
 fuzz: ## Fuzz the cache against its model for SECONDS_TO_FUZZ seconds

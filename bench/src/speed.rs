@@ -87,7 +87,11 @@ fn time_hits(threads: usize, keys: &[u64], work: impl Fn(u64) -> u64 + Sync) -> 
                 scope.spawn(move || {
                     barrier.wait();
                     let (before, after) = keys.split_at(start);
-                    let sum = after.iter().chain(before).map(|key| work(*key) - key).sum::<u64>();
+                    let sum = after
+                        .iter()
+                        .chain(before)
+                        .map(|key| work(*key) - key)
+                        .sum::<u64>();
                     assert_eq!(black_box(sum), 0, "every answer is its key");
                 })
             })
@@ -122,7 +126,9 @@ fn hits(n: u64, threads: usize, keys: &'static [u64]) -> Vec<Row> {
             time_hits(threads, keys, |key| ours.get(&key).expect(known))
         }),
         row("scrubjay `get_or_insert_with`", move || {
-            time_hits(threads, keys, |key| with.get_or_insert_with(&key, || unreachable!()))
+            time_hits(threads, keys, |key| {
+                with.get_or_insert_with(&key, || unreachable!())
+            })
         }),
         row("quick_cache `get`", move || {
             time_hits(threads, keys, |key| quick.get(&key).expect(known))
@@ -242,7 +248,9 @@ impl Wanted {
         let mut args = std::env::args().skip(1);
         let rounds = args.next().unwrap_or_else(|| "9".to_owned());
         let Ok(rounds) = rounds.parse() else {
-            eprintln!("usage: speed [ROUNDS [GROUP]]   e.g. `speed 9 miss`: only groups named like that");
+            eprintln!(
+                "usage: speed [ROUNDS [GROUP]]   e.g. `speed 9 miss`: only groups named like that"
+            );
             std::process::exit(2);
         };
         Self {

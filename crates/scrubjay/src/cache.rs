@@ -323,7 +323,8 @@ where
             cause: RemovalCause::Replaced,
             now,
         };
-        let stored = core.make(change, locked, &pin);
+        let mut stored = false;
+        core.make(change, locked, &pin, |is_stored| stored = is_stored);
         drop(overtaken);
         stored
     }
@@ -569,11 +570,9 @@ where
             .0
     }
 
-    fn fallible<E: Clone>(&self) -> Fallible<E> {
+    fn fallible<E: Clone + Any + Send + Sync>(&self) -> Fallible<E> {
         let keeps = self.core.options.lives.error_time_to_live.is_some();
-        Fallible {
-            copy: (self.core.options.share_errors || keeps).then_some(E::clone),
-        }
+        Fallible::new(self.core.options.share_errors || keeps)
     }
 
     /// Returns a key's value, loading it if there is none; of several callers whose loads fail, each runs its own.

@@ -176,24 +176,28 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let flight = self.new_flight(hash, query);
         let now = self.now_if_timed();
         let mut locked = self.memory.lock(hash, pin);
-        let joined = (locked.state.flights)
-            .find(hash, |key| query.matches(key))
-            .map(|flight| flight.join());
         let entry = locked.find(hash, pin, |key| query.matches(key));
         let lives = &self.options.lives;
         let freshness = entry.map_or(Freshness::Expired, |entry| entry.freshness(lives, || now));
+        let servable = !matches!(freshness, Freshness::Fallback | Freshness::Expired);
         let needs_load = !matches!(freshness, Freshness::Fresh | Freshness::Resting);
+        let other = (locked.state.flights).find(hash, |key| query.matches(key));
+        // A refresh that waits for its turn is nothing to wait for: who must wait leads at once instead.
+        let stands = other.is_some_and(|other| servable || !other.is_queued());
+        let joined = other.filter(|_| stands).map(|other| other.join());
         if joined.is_none() && needs_load {
+            let queued = locked
+                .state
+                .flights
+                .overtake(hash, |key| query.matches(key));
+            flight.set_queued(self.options.refresher.is_some() && servable);
             locked.state.flights.add(flight.clone());
             drop(locked);
+            drop(queued);
             return self.lead(flight, entry, freshness, plan, pin);
         }
         drop(locked);
         // From here on no lock is held: answering is the user's `Clone`.
-        let servable = matches!(
-            freshness,
-            Freshness::Fresh | Freshness::Due | Freshness::Stale | Freshness::Resting
-        );
         if let Some((entry, answer)) = answer_from(entry.filter(|_| servable), plan) {
             return Begun::Serve(answer, self.note_served(entry, freshness, pin));
         }
@@ -223,7 +227,10 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
                 return Begun::Serve(answer, self.note_served(entry, freshness, pin));
             }
             self.counters.count(thread, Event::Miss);
-            return Begun::Lead(Leader::new(&**self, leader.disarm(), thread));
+            let flight = leader.disarm();
+            // No lock is held: somebody who sees the old word leads as well, and overtakes this flight.
+            flight.set_queued(false);
+            return Begun::Lead(Leader::new(&**self, flight, thread));
         }
         self.counters.count(thread, Event::Miss);
         Begun::Lead(Leader::new(&**self, flight, thread))
@@ -237,15 +244,15 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         pin: &Pin<'_>,
     ) -> Begun<'_, K, V, A> {
         let mut locked = self.memory.lock(flight.hash, pin);
-        let other = locked
-            .state
-            .flights
-            .find(flight.hash, |key| *key == flight.key);
+        let other = (locked.state.flights).find(flight.hash, |key| *key == flight.key);
+        let other = other.filter(|other| !other.is_queued());
         if let Some(joined) = other.map(|other| other.join()) {
             return Begun::Join(joined);
         }
+        let queued = (locked.state.flights).overtake(flight.hash, |key| *key == flight.key);
         locked.state.flights.add(flight.clone());
         drop(locked);
+        drop(queued);
         Begun::Lead(Leader::new(&**self, flight, pin.thread_id()))
     }
 

@@ -71,6 +71,9 @@ pub(crate) struct Flight<K, V> {
     naming: Option<Arc<Naming<K>>>,
     /// Tags that were invalidated meanwhile, in order.
     fences: Mutex<Vec<Tag>>,
+    /// Whether it is a refresh whose turn has not come, so that nobody should wait for it. Written and read under the
+    /// shard's lock.
+    is_queued: AtomicBool,
     /// Whether there are any. Written and read under the shard's lock.
     is_fenced: AtomicBool,
     landing: OnceLock<Arc<Landing<V>>>,
@@ -84,9 +87,20 @@ impl<K, V> Flight<K, V> {
             key,
             naming,
             fences: Mutex::new(Vec::new()),
+            is_queued: AtomicBool::new(false),
             is_fenced: AtomicBool::new(false),
             landing: OnceLock::new(),
         }
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        // Relaxed: the shard's lock orders it.
+        self.is_queued.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_queued(&self, is_queued: bool) {
+        // Relaxed: the shard's lock orders it.
+        self.is_queued.store(is_queued, Ordering::Relaxed);
     }
 
     /// How many of the fences were up before the first one that concerns a value with these tags.
@@ -130,6 +144,13 @@ impl<K, V> Flights<K, V> {
     pub(crate) fn add(&mut self, flight: Arc<Flight<K, V>>) {
         self.table
             .insert_unique(flight.hash, flight, |flight| flight.hash);
+    }
+
+    /// Whether a flight may still be joined and stored.
+    pub(crate) fn has(&self, flight: &Arc<Flight<K, V>>) -> bool {
+        self.table
+            .find(flight.hash, |other| Arc::ptr_eq(other, flight))
+            .is_some()
     }
 
     /// Takes a flight out that landed; false if it was overtaken.

@@ -99,7 +99,9 @@ where
         let Some(mut job) = job else {
             return;
         };
-        job.move_to_this_thread();
+        if !job.start() {
+            continue;
+        }
         // A panic is counted as a failed load when the lead is dropped; the next job is not its concern.
         let _ = catch_unwind(AssertUnwindSafe(|| work(job)));
     }

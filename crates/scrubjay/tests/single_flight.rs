@@ -839,6 +839,43 @@ fn a_weigher_that_asks_for_the_key_it_weighs_is_refused() {
 }
 
 #[test]
+fn a_listener_that_needs_a_waiters_load_does_not_hang() {
+    watched(|| {
+        let handle: Arc<Mutex<Option<Cache<u32, u32>>>> = Arc::default();
+        let inside = handle.clone();
+        let cache: Cache<u32, u32> = Cache::builder()
+            .on_removal(move |key, _, _| {
+                let cache = inside.lock().unwrap().clone().unwrap();
+                if *key == 1 && cache.stats().waits > 0 {
+                    cache.get_or_insert_with(&2, || 100);
+                }
+            })
+            .build()
+            .unwrap();
+        *handle.lock().unwrap() = Some(cache.clone());
+        cache.insert(1, 0);
+        let (gate, passage) = gate();
+        let passage = Mutex::new(Some(passage));
+        thread::scope(|scope| {
+            // Replacing the entry tells the listener, before the other `entry` call of key 1 is woken.
+            scope.spawn(|| {
+                cache.entry(&1, |_| match passage.lock().unwrap().take() {
+                    Some(passage) => Action::Replace(passage.pass(1)),
+                    None => Action::Keep,
+                })
+            });
+            gate.wait_for_load();
+            scope.spawn(|| {
+                cache.get_or_insert_with(&2, || cache.entry(&1, |_| Action::Keep).unwrap_or(0))
+            });
+            until_waiting(&cache, 1);
+            gate.open();
+        });
+        handle.lock().unwrap().take();
+    });
+}
+
+#[test]
 fn many_threads_in_random_rings_never_hang() {
     for_each_crew(|first, second| {
         let cache = named("f");
@@ -1312,7 +1349,6 @@ fn a_stale_value_is_served_while_one_caller_refreshes_it() {
 }
 
 #[test]
-#[ignore = "known to hang: a queued refresh is waited for by the refresh before it"]
 fn a_refresh_that_needs_one_in_the_queue_behind_it_does_not_hang() {
     watched(|| {
         let handle: Arc<Mutex<Option<Cache<u32, u32>>>> = Arc::default();

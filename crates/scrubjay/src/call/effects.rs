@@ -2,6 +2,8 @@
 //!
 //! Everything here runs after the locks of the write were released, because listeners are the user's code.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use super::Core;
 use super::draft::Prepared;
 use crate::clock::Timestamp;
@@ -28,32 +30,41 @@ pub(crate) struct Change<'g, K, V> {
 }
 
 impl<K: Eq + 'static, V: 'static> Core<K, V> {
-    /// Makes a change, releases the lock and reports what that pushed out; says whether anything was stored.
+    /// Makes a change, releases the lock, calls `then` with whether anything was stored, and reports what that pushed
+    /// out, also if `then` panics.
     pub(crate) fn make(
         &self,
         change: Change<'_, K, V>,
         mut locked: Locked<'_, K, V>,
         pin: &Pin<'_>,
-    ) -> bool {
+        then: impl FnOnce(bool),
+    ) {
         let (cause, old) = (change.cause, change.old);
-        let Some((prepared, held)) = change.new else {
-            if let Some(old) = old {
-                locked.remove(old, pin);
+        let displaced = match change.new {
+            Some((prepared, held)) => {
+                let draft = prepared.draft(change.hash, change.key, held);
+                locked.store(draft, old, change.now, pin)
             }
-            drop(locked);
-            if let Some(old) = old {
-                self.notify(old, self.cause_of(old, cause), pin);
+            None => {
+                if let Some(old) = old {
+                    locked.remove(old, pin);
+                }
+                Displaced {
+                    replaced: old,
+                    ..Displaced::default()
+                }
             }
-            return false;
         };
-        let draft = prepared.draft(change.hash, change.key, held);
-        let displaced = locked.store(draft, old, change.now, pin);
         drop(locked);
-        self.report(displaced, cause, pin)
+        let done = catch_unwind(AssertUnwindSafe(|| then(displaced.stored)));
+        self.report(displaced, cause, pin);
+        if let Err(panic) = done {
+            resume_unwind(panic);
+        }
     }
 
-    /// Reports what a write pushed out, unlinks what is still in other shards; says whether the write came in.
-    fn report(&self, displaced: Displaced<'_, K, V>, cause: RemovalCause, pin: &Pin<'_>) -> bool {
+    /// Reports what a write pushed out, and unlinks what is still in other shards.
+    fn report(&self, displaced: Displaced<'_, K, V>, cause: RemovalCause, pin: &Pin<'_>) {
         if let Some(old) = displaced.replaced {
             self.notify(old, self.cause_of(old, cause), pin);
         }
@@ -61,7 +72,6 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             self.unlink(displaced.victims, pin);
         }
         self.expire(EXPIRED_PER_WRITE, pin);
-        displaced.refused.is_none()
     }
 
     /// To be called before the lock of a write: from the first very heavy entry on, all entries are accounted for, so

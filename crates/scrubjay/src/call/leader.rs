@@ -64,6 +64,24 @@ where
             .expect("a leader has its flight until it finishes")
     }
 
+    /// Begins a load that was queued; false if it was overtaken meanwhile and there is nothing left to do.
+    pub(crate) fn start(&mut self) -> bool {
+        let flight = self.flight().clone();
+        let pin = self.core.memory.pin();
+        let locked = self.core.memory.lock(flight.hash, &pin);
+        let is_current = locked.state.flights.has(&flight);
+        flight.set_queued(false);
+        drop(locked);
+        drop(pin);
+        if is_current {
+            self.move_to_this_thread();
+        } else {
+            self.flight = None;
+            drop(Landable::untagged(&flight));
+        }
+        is_current
+    }
+
     /// To be called where another thread than the one that began may go on.
     pub(crate) fn move_to_this_thread(&mut self) {
         self.thread = self.core.memory.pin().thread_id();
@@ -147,10 +165,12 @@ where
         self.count(false);
         let hold = self.core.options.hold;
         drop(entered);
-        let (landing, _) = self.write(prepared.map(|prepared| (prepared, hold(value))));
-        landing.land(|| match plan.settle(answer) {
-            Settled::Value(value) => Some(value),
-            _ => None,
+        let new = prepared.map(|prepared| (prepared, hold(value)));
+        self.write(RemovalCause::Replaced, new, |landing, _| {
+            landing.land(|| match plan.settle(answer) {
+                Settled::Value(value) => Some(value),
+                _ => None,
+            });
         });
     }
 
@@ -166,14 +186,19 @@ where
         let shares = self.core.options.share_errors;
         let prepared = self.core.failure_draft(self.flight().hash, tags);
         drop(entered);
-        let landing = match (value, prepared) {
-            (Some(value), Some(prepared)) => self.write(Some((prepared, Held::Value(value)))).0,
-            _ => self.leave(),
-        };
-        landing.land(|| match plan.settle(answer) {
+        let share = || match plan.settle(answer) {
             Settled::Failure(value) if shares => value,
             _ => None,
-        });
+        };
+        match value.zip(prepared) {
+            None => self.leave().land(share),
+            Some((value, prepared)) => {
+                let new = Some((prepared, Held::Value(value)));
+                self.write(RemovalCause::Replaced, new, |landing, _| {
+                    landing.land(share)
+                });
+            }
+        }
     }
 
     fn finish_error(self, entered: Entered, error: Option<SharedError>, tags: Vec<Tag>) {
@@ -181,35 +206,36 @@ where
         let shares = self.core.options.share_errors;
         let prepared = self.core.failure_draft(self.flight().hash, tags);
         drop(entered);
-        let landing = match (&error, prepared) {
-            (Some(error), Some(prepared)) => {
-                let held = Held::Failure(error.clone());
-                self.write(Some((prepared, held))).0
+        let shared = error.clone().filter(|_| shares);
+        match error.zip(prepared) {
+            None => self.leave().land_error(shared),
+            Some((error, prepared)) => {
+                let new = Some((prepared, Held::Failure(error)));
+                self.write(RemovalCause::Replaced, new, |landing, _| {
+                    landing.land_error(shared);
+                });
             }
-            _ => self.leave(),
-        };
-        landing.land_error(error.filter(|_| shares));
+        }
     }
 
-    /// Puts an entry, or none, in the place of what the key has, unless the flight was overtaken or fenced, and
-    /// takes the flight out of its table.
-    fn write(self, new: Option<(Prepared, Held<V>)>) -> (Landable<V>, Written) {
-        self.write_because(RemovalCause::Replaced, new)
-    }
-
-    fn write_because(
+    /// Puts an entry, or none, in the place of what the key has, unless the flight was overtaken or fenced, takes the
+    /// flight out of its table, and has the waiters woken by `land`.
+    ///
+    /// They are woken before anything is reported, because a listener may ask for what a waiter is loading.
+    fn write(
         mut self,
         cause: RemovalCause,
         new: Option<(Prepared, Held<V>)>,
-    ) -> (Landable<V>, Written) {
-        let flight = self
-            .flight
-            .take()
-            .expect("a leader has its flight until it finishes");
+        land: impl FnOnce(Landable<V>, Written),
+    ) {
         let core = &*self.core;
         let pin = core.memory.pin();
         core.make_ready(new.as_ref().map(|(prepared, _)| prepared), &pin);
         let now = core.now_if_timed();
+        let flight = self
+            .flight
+            .take()
+            .expect("a leader has its flight until it finishes");
         let mut locked = core.memory.lock(flight.hash, &pin);
         let is_current = locked.state.flights.remove(&flight);
         let landable = match &new {
@@ -218,7 +244,7 @@ where
         };
         if !is_current || landable.is_fenced() {
             drop(locked);
-            return (landable, Written::Overtaken);
+            return land(landable, Written::Overtaken);
         }
         let old = locked.find(flight.hash, &pin, |key| *key == flight.key);
         let flight = Arc::into_inner(flight).expect("its table and its chain have let go of it");
@@ -230,10 +256,10 @@ where
             cause,
             now,
         };
-        match core.make(change, locked, &pin) {
-            true => (landable, Written::Stored),
-            false => (landable, Written::NotStored),
-        }
+        core.make(change, locked, &pin, |stored| match stored {
+            true => land(landable, Written::Stored),
+            false => land(landable, Written::NotStored),
+        });
     }
 
     /// Takes the flight out of its table without storing anything.
@@ -262,11 +288,9 @@ where
             Action::Replace(value) => value,
             Action::Remove => {
                 drop(entered);
-                let (_, written) = self.write_because(RemovalCause::Explicit, None);
-                return match written {
-                    Written::Overtaken => Err(Overtaken),
-                    Written::Stored | Written::NotStored => Ok(None),
-                };
+                let mut outcome = Written::NotStored;
+                self.write(RemovalCause::Explicit, None, |_, written| outcome = written);
+                return outcome.of(None);
             }
             Action::Keep => {
                 let kept = self.core.peek(self.flight());
@@ -280,15 +304,15 @@ where
         let prepared = self.core.draft(&flight.key, &value, flight.hash, own);
         let held = (self.core.options.hold)(value.clone());
         drop(entered);
-        let (landable, written) = self.write(prepared.map(|prepared| (prepared, held)));
-        match written {
-            Written::Overtaken => Err(Overtaken),
-            Written::NotStored => Ok(None),
-            Written::Stored => {
-                landable.land(|| Some(value.clone()));
-                Ok(Some(value))
+        let new = prepared.map(|prepared| (prepared, held));
+        let mut outcome = Written::NotStored;
+        self.write(RemovalCause::Replaced, new, |landing, written| {
+            outcome = written;
+            if written == Written::Stored {
+                landing.land(|| Some(value.clone()));
             }
-        }
+        });
+        outcome.of(Some(value))
     }
 }
 
@@ -300,6 +324,17 @@ enum Written {
     NotStored,
     /// Something newer was said about its key.
     Overtaken,
+}
+
+impl Written {
+    /// The value that is in place after this, if it was `value` that was to be stored.
+    fn of<V>(self, value: Option<V>) -> Result<Option<V>, Overtaken> {
+        match self {
+            Self::Stored => Ok(value),
+            Self::NotStored => Ok(None),
+            Self::Overtaken => Err(Overtaken),
+        }
+    }
 }
 
 /// Something newer was said about a key.

@@ -57,10 +57,30 @@ impl<V: Clone> Plan<V> for Infallible {
 
 /// The calls that can: `try_get_or_insert_with` and its kin. `copy` is how an error is shared, if it is.
 pub(crate) struct Fallible<E> {
-    pub(crate) copy: Option<fn(&E) -> E>,
+    sharing: Option<Sharing<E>>,
 }
 
-impl<V: Clone, E: Any + Send + Sync> Plan<V> for Fallible<E> {
+/// How an error becomes one that waiters of any error type may find, and back.
+struct Sharing<E> {
+    wrap: fn(&E) -> SharedError,
+    unwrap: fn(&SharedError) -> Option<E>,
+}
+
+impl<E: Clone + Any + Send + Sync> Fallible<E> {
+    pub(crate) fn new(shares: bool) -> Self {
+        let sharing = Sharing {
+            wrap: |error: &E| -> SharedError { Arc::new(error.clone()) },
+            unwrap: |error| error.downcast_ref::<E>().cloned(),
+        };
+        Self {
+            sharing: shares.then_some(sharing),
+        }
+    }
+}
+
+// `E: Any` is asked for above and not here: with it here, futures whose `E` has a lifetime, such as
+// `&'static str`, are not `Send` (rust-lang/rust#110338).
+impl<V: Clone, E> Plan<V> for Fallible<E> {
     type Answer = Result<V, E>;
 
     fn answer(&self, value: &V) -> Option<Self::Answer> {
@@ -68,17 +88,16 @@ impl<V: Clone, E: Any + Send + Sync> Plan<V> for Fallible<E> {
     }
 
     fn answer_error(&self, error: &SharedError) -> Option<Self::Answer> {
-        let copy = self.copy?;
-        error.downcast_ref::<E>().map(|error| Err(copy(error)))
+        let sharing = self.sharing.as_ref()?;
+        (sharing.unwrap)(error).map(Err)
     }
 
     fn settle(&self, answer: &Self::Answer) -> Settled<V> {
         match answer {
             Ok(value) => Settled::Value(value.clone()),
-            Err(error) => Settled::Error(
-                self.copy
-                    .map(|copy| -> SharedError { Arc::new(copy(error)) }),
-            ),
+            Err(error) => {
+                Settled::Error(self.sharing.as_ref().map(|sharing| (sharing.wrap)(error)))
+            }
         }
     }
 }

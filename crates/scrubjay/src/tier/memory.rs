@@ -96,6 +96,8 @@ impl<K, V> Draft<K, V> {
 pub(crate) struct Displaced<'g, K, V> {
     pub(crate) replaced: Option<&'g Entry<K, V>>,
     pub(crate) victims: Victims,
+    /// Whether the draft came in.
+    pub(crate) stored: bool,
     /// The draft, if it was too heavy to come in: dropped by the caller, outside the lock.
     pub(crate) refused: Option<Box<Draft<K, V>>>,
 }
@@ -105,6 +107,7 @@ impl<K, V> Default for Displaced<'_, K, V> {
         Self {
             replaced: None,
             victims: Victims::default(),
+            stored: false,
             refused: None,
         }
     }
@@ -210,10 +213,15 @@ impl<K, V> Memory<K, V> {
     /// Unlinks a victim of the ledger's; `None` if somebody else was faster.
     pub(crate) fn unlink<'g>(&self, victim: Victim, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>> {
         let mut locked = self.lock(victim.hash, pin);
-        let entry = self.find_id(victim.hash, victim.id, pin)?;
-        let state = &mut *locked.state;
-        locked.shard.table.remove(&mut state.room, entry, pin);
-        Some(entry)
+        let entry = self.find_id(victim.hash, victim.id, pin);
+        if let Some(entry) = entry {
+            let state = &mut *locked.state;
+            locked.shard.table.remove(&mut state.room, entry, pin);
+        }
+        if victim.is_tagged {
+            self.ledger.lock().left(victim.id);
+        }
+        entry
     }
 
     /// Removes the entry of that id; `None` if it has left already.
@@ -382,7 +390,10 @@ impl<K, V> Locked<'_, K, V> {
             self.count_unaccounted(1);
             let entry = draft.entry(UNACCOUNTED, tick);
             self.shard.table.insert(&mut self.state.room, entry, pin);
-            return Displaced::default();
+            return Displaced {
+                stored: true,
+                ..Displaced::default()
+            };
         }
         self.store_accounted(draft, old, (tick, now), pin)
     }
@@ -415,6 +426,7 @@ impl<K, V> Locked<'_, K, V> {
             Some(old) => self.shard.table.replace(old, entry, pin),
             None => self.shard.table.insert(&mut self.state.room, entry, pin),
         }
+        displaced.stored = true;
         displaced
     }
 

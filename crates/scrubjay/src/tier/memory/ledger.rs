@@ -57,6 +57,8 @@ pub(crate) struct Victim {
     pub(crate) hash: u64,
     pub(crate) id: EntryId,
     pub(crate) cause: RemovalCause,
+    /// Whether the ledger must be told when it has left its table.
+    pub(crate) is_tagged: bool,
 }
 
 /// Usually none or one, and then without an allocation.
@@ -117,6 +119,8 @@ pub(crate) struct Ledger {
     lives: Lives,
     deadlines: Deadlines,
     tags: FastMap<Tag, FastSet<EntryId>>,
+    /// Victims that carry tags and may still be in their tables, where a tag must find them.
+    leaving: FastMap<EntryId, (u64, Box<[Tag]>)>,
     weight: u64,
     capacity: u64,
     fresh: usize,
@@ -162,6 +166,7 @@ impl Ledger {
             lives,
             deadlines: Deadlines::default(),
             tags: FastMap::default(),
+            leaving: FastMap::default(),
             weight: 0,
             capacity,
             fresh: 0,
@@ -247,8 +252,28 @@ impl Ledger {
         true
     }
 
+    /// Closes the record of an entry that has yet to leave its table.
+    fn condemn(&mut self, id: EntryId, cause: RemovalCause) -> Victim {
+        let (hash, tags) = self.close(id).expect("only open records are condemned");
+        let is_tagged = !tags.is_empty();
+        if is_tagged {
+            self.leaving.insert(id, (hash, tags));
+        }
+        Victim {
+            hash,
+            id,
+            cause,
+            is_tagged,
+        }
+    }
+
+    /// A tagged victim has left its table.
+    pub(crate) fn left(&mut self, id: EntryId) {
+        self.leaving.remove(&id);
+    }
+
     /// Closes a record on all accounts but the policy's.
-    fn close(&mut self, id: EntryId) -> Option<u64> {
+    fn close(&mut self, id: EntryId) -> Option<(u64, Box<[Tag]>)> {
         let record = self.records.get_mut(number_of(id) as usize)?;
         if record.state == State::Vacant || id_of(number_of(id), record) != id {
             return None;
@@ -262,15 +287,16 @@ impl Ledger {
             self.vacant.push(number_of(id));
         }
         let hash = record.hash;
-        for tag in std::mem::take(&mut record.tags) {
-            if let Some(ids) = self.tags.get_mut(&tag) {
+        let tags = std::mem::take(&mut record.tags);
+        for tag in &tags {
+            if let Some(ids) = self.tags.get_mut(tag) {
                 ids.remove(&id);
                 if ids.is_empty() {
-                    self.tags.remove(&tag);
+                    self.tags.remove(tag);
                 }
             }
         }
-        Some(hash)
+        Some((hash, tags))
     }
 
     fn shrink_to(&mut self, weight: u64, victims: &mut Victims, residents: &dyn Residents) {
@@ -287,12 +313,7 @@ impl Ledger {
                 .and_then(|rules| rules.victim(&marks))
                 .expect("entries with a weight are known to the policy");
             let id = id_of(number, &self.records[number as usize]);
-            let hash = self.close(id).expect("the policy knows only residents");
-            victims.push(Victim {
-                hash,
-                id,
-                cause: RemovalCause::Evicted,
-            });
+            victims.push(self.condemn(id, RemovalCause::Evicted));
         }
     }
 
@@ -313,9 +334,7 @@ impl Ledger {
         if capacity == 0 {
             let weightless: Vec<EntryId> = self.ids().collect();
             for id in weightless {
-                let hash = self.close(id).expect("listed records are open");
-                let cause = RemovalCause::Evicted;
-                victims.push(Victim { hash, id, cause });
+                victims.push(self.condemn(id, RemovalCause::Evicted));
             }
         }
     }
@@ -390,13 +409,10 @@ impl Ledger {
             self.deadlines.push(again, id);
             return None;
         }
-        let hash = record.hash;
-        self.remove(id);
-        Some(Victim {
-            hash,
-            id,
-            cause: RemovalCause::Expired,
-        })
+        if let Some(rules) = &mut self.rules {
+            rules.remove(number_of(id));
+        }
+        Some(self.condemn(id, RemovalCause::Expired))
     }
 
     /// Forgets deadlines of entries that are gone once they are the larger part.
@@ -411,10 +427,14 @@ impl Ledger {
         }
     }
 
-    /// The entries that carry a tag.
+    /// The entries that carry a tag and may be in their tables.
     pub(crate) fn tagged(&self, tag: &str) -> Vec<(u64, EntryId)> {
         let ids = self.tags.get(tag).into_iter().flatten();
-        ids.map(|id| (self.records[number_of(*id) as usize].hash, *id))
+        let resident = ids.map(|id| (self.records[number_of(*id) as usize].hash, *id));
+        let leaving = self.leaving.iter();
+        let leaving = leaving.filter(|(_, (_, tags))| tags.iter().any(|other| **other == *tag));
+        resident
+            .chain(leaving.map(|(id, (hash, _))| (*hash, *id)))
             .collect()
     }
 
@@ -447,6 +467,7 @@ impl Ledger {
         if let Some(rules) = &self.rules {
             rules.assert_consistent(&weighty);
         }
+        assert!(self.leaving.is_empty(), "victims have left");
         let tagged: usize = self.tags.values().map(HashSet::len).sum();
         assert_eq!(tagged, self.records.iter().map(|r| r.tags.len()).sum());
     }
