@@ -163,7 +163,7 @@ fn misses(n: u64) -> Vec<Row> {
             time_misses(n, |n| {
                 let mut map = HashMap::new();
                 for key in 0..n {
-                    if map.get(&key).is_none() {
+                    if !map.contains_key(&key) {
                         map.insert(key, black_box(key));
                     }
                 }
@@ -208,7 +208,7 @@ fn string_misses(n: u64) -> Vec<Row> {
                 let mut map: HashMap<String, u64> = HashMap::new();
                 for number in 0..n {
                     let key = key(number);
-                    if map.get(key.as_str()).is_none() {
+                    if !map.contains_key(key.as_str()) {
                         map.insert(key.as_str().to_owned(), black_box(number));
                     }
                 }

@@ -117,3 +117,8 @@ pub mod __private {
     };
     pub use equivalent::Equivalent;
 }
+
+/// The README's examples, compiled.
+#[cfg(all(doctest, feature = "macros"))]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
