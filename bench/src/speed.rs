@@ -8,6 +8,11 @@
 //! A row's figure is the median over the rounds of nanoseconds per operation; its ratio is the median of the
 //! ratios to the first row of its group, round by round, because these machines are noisy. Output: Markdown.
 
+#![allow(
+    clippy::map_entry,
+    reason = "a look-up and then an insertion is what is compared"
+)]
+
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::{Barrier, RwLock};
