@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 pub(crate) mod table;
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use seize::{Collector, Guard, LocalGuard};
 
@@ -113,10 +114,18 @@ impl<K, V> Default for Displaced<'_, K, V> {
     }
 }
 
+/// Four shards for each processor, so that two writers seldom meet.
+fn shard_count() -> usize {
+    // Asked once: the standard library reads files to find out.
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    let threads =
+        THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
+    (threads * 4).next_power_of_two().clamp(8, 128)
+}
+
 impl<K, V> Memory<K, V> {
     pub(crate) fn new(policy: Policy, capacity: u64, lives: Lives) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = (threads * 4).next_power_of_two().clamp(8, 128);
+        let shards = shard_count();
         let marking = policy.marking();
         Self {
             shards: (0..shards).map(|_| OwnLine(Shard::new())).collect(),
