@@ -16,12 +16,12 @@ use seize::Guard;
 
 use crate::builder::{Builder, Options};
 use crate::call::{Change, Core, Fallible, InTurn, Infallible, Own};
-use crate::entry::{Entry, Tag};
+use crate::entry::Tag;
 use crate::flight;
 use crate::key::ByRef;
 use crate::removal::RemovalCause;
 use crate::stats::{Event, Stats};
-use crate::tier::memory::Pin;
+use crate::tier::memory::{Found, Pin};
 
 /// A concurrent cache that computes each value once, however many callers ask.
 ///
@@ -200,7 +200,7 @@ where
     }
 
     /// Finds a fresh entry without counting or marking anything.
-    fn look<'g, Q>(&self, key: &Q, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>>
+    fn look<'g, Q>(&self, key: &Q, pin: &'g Pin<'_>) -> Option<Found<'g, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -230,8 +230,8 @@ where
         let pin = self.core.memory.pin();
         let entry = self.look(key, &pin);
         let found = entry.and_then(|entry| {
-            entry.held.with(|value| {
-                self.core.note_hit(entry, &pin);
+            entry.with(|value| {
+                self.core.note_hit(&entry, &pin);
                 use_it(value)
             })
         });
@@ -242,12 +242,12 @@ where
     }
 
     #[cold]
-    fn note_miss(&self, entry: Option<&Entry<K, V>>, pin: &Pin<'_>) {
+    fn note_miss(&self, entry: Option<Found<'_, K, V>>, pin: &Pin<'_>) {
         self.core.counters.count(pin.thread_id(), Event::Miss);
         if let Some(entry) = entry
-            && entry.held.is_collected()
+            && entry.is_collected()
         {
-            self.core.remove_collected(entry);
+            self.core.remove_collected(entry, pin);
         }
     }
 
@@ -265,7 +265,7 @@ where
     {
         let pin = self.core.memory.pin();
         self.look(key, &pin)
-            .is_some_and(|entry| entry.held.with(|_| ()).is_some())
+            .is_some_and(|entry| entry.with(|_| ()).is_some())
     }
 
     /// Stores a value for a key, in the place of any other.
@@ -415,8 +415,8 @@ where
     pub fn for_each(&self, mut visit: impl FnMut(&K, &V)) {
         let pin = self.core.memory.pin();
         for entry in self.core.memory.iter(&pin) {
-            if self.core.is_fresh(entry) {
-                entry.held.with(|value| visit(&entry.key, value));
+            if self.core.is_fresh(&entry) {
+                entry.with(|value| visit(entry.key(), value));
             }
         }
     }
@@ -488,7 +488,7 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let pin = self.core.memory.pin();
-        self.look(key, &pin)?.held.with(V::clone)
+        self.look(key, &pin)?.with(V::clone)
     }
 
     /// Removes a key and returns its value; a load of it in progress is overtaken.
@@ -504,7 +504,7 @@ where
     {
         self.take_out(key, |entry| {
             let fresh = self.core.is_fresh(entry);
-            entry.held.with(V::clone).filter(|_| fresh)
+            entry.with(V::clone).filter(|_| fresh)
         })
         .flatten()
     }

@@ -92,7 +92,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
 
     /// Whether a lookup would find a value here: it is within its life, no failure, and not collected.
     pub(crate) fn is_present(&self, entry: &Entry<K, V>) -> bool {
-        self.is_fresh(entry) && entry.held.with(|_| ()).is_some()
+        self.is_fresh(entry) && entry.with(|_| ()).is_some()
     }
 
     /// Whether an entry is within its life.
@@ -141,11 +141,11 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         pin: &Pin<'_>,
     ) -> Option<P::Answer> {
         let entry = self.memory.find(hash, pin, |key| query.matches(key))?;
-        if self.freshness(entry) != Freshness::Fresh {
+        if self.freshness(&entry) != Freshness::Fresh {
             return None;
         }
-        let answer = answer(entry, plan)?;
-        self.note_hit(entry, pin);
+        let answer = answer(&entry, plan)?;
+        self.note_hit(&entry, pin);
         Some(answer)
     }
 
@@ -177,6 +177,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let now = self.now_if_timed();
         let mut locked = self.memory.lock(hash, pin);
         let entry = locked.find(hash, pin, |key| query.matches(key));
+        let entry = entry.map(|found| found.entry);
         let lives = &self.options.lives;
         let freshness = entry.map_or(Freshness::Expired, |entry| entry.freshness(lives, || now));
         let servable = !matches!(freshness, Freshness::Fallback | Freshness::Expired);

@@ -141,23 +141,26 @@ fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
+/// An entry's number, and the serial number of its deadlines.
+pub(crate) type Timed = (u32, u64);
+
 /// Entries by the earliest moment at which something may have to happen to them.
 ///
 /// A deadline may be too early (the entry was used since) or belong to an entry that is gone; whoever pops it
 /// asks the entry. It is never too late.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    queue: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    queue: BinaryHeap<Reverse<(Timestamp, Timed)>>,
 }
 
 impl Deadlines {
-    pub(crate) fn push(&mut self, at: Timestamp, entry: u64) {
+    pub(crate) fn push(&mut self, at: Timestamp, entry: Timed) {
         if at < Timestamp::NEVER {
             self.queue.push(Reverse((at, entry)));
         }
     }
 
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<u64> {
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Timed> {
         let Reverse((at, entry)) = *self.queue.peek()?;
         if now < at {
             return None;
@@ -170,7 +173,7 @@ impl Deadlines {
         self.queue.len()
     }
 
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(Timed) -> bool) {
         self.queue.retain(|Reverse((_, entry))| keep(*entry));
     }
 
@@ -236,12 +239,12 @@ mod tests {
     #[test]
     fn deadlines_come_in_order_and_never_early() {
         let mut deadlines = Deadlines::default();
-        deadlines.push(at(20), 2);
-        deadlines.push(at(10), 1);
-        deadlines.push(Timestamp::NEVER, 3);
+        deadlines.push(at(20), (2, 0));
+        deadlines.push(at(10), (1, 0));
+        deadlines.push(Timestamp::NEVER, (3, 0));
         assert_eq!(deadlines.pop_due(at(9)), None);
-        assert_eq!(deadlines.pop_due(at(20)), Some(1));
-        assert_eq!(deadlines.pop_due(at(20)), Some(2));
+        assert_eq!(deadlines.pop_due(at(20)), Some((1, 0)));
+        assert_eq!(deadlines.pop_due(at(20)), Some((2, 0)));
         assert_eq!(
             (deadlines.pop_due(Timestamp::NEVER), deadlines.len()),
             (None, 0)

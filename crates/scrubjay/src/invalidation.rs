@@ -12,6 +12,7 @@ use equivalent::Equivalent;
 use crate::cache::Cache;
 use crate::entry::{Entry, Tag};
 use crate::removal::RemovalCause;
+use crate::tier::memory::{Found, Pin};
 
 impl<K, V> Cache<K, V>
 where
@@ -54,8 +55,8 @@ where
         drop(locked);
         drop(overtaken);
         let entry = entry?;
-        core.notify(entry, core.cause_of(entry, RemovalCause::Explicit), &pin);
-        Some(look(entry))
+        core.notify(entry, core.cause_of(&entry, RemovalCause::Explicit), &pin);
+        Some(look(&entry))
     }
 
     /// Discards every entry that `matches`; returns how many. All loads in progress are overtaken, because what
@@ -78,8 +79,8 @@ where
         });
         let mut removed = 0;
         for entry in self.core.memory.iter(&pin) {
-            let concerned = entry.held.with(|value| matches(&entry.key, value));
-            if concerned == Some(true) && self.remove_entry(entry) {
+            let concerned = entry.with(|value| matches(entry.key(), value));
+            if concerned == Some(true) && self.remove_entry(entry, &pin) {
                 removed += 1;
             }
         }
@@ -108,12 +109,8 @@ where
             .memory
             .for_each_shard(&pin, |locked| locked.state.flights.fence(&shared));
         let mut removed = 0;
-        for (hash, id) in self.core.memory.tagged(tag) {
-            if let Some(entry) = self.core.memory.remove_id(hash, id, &pin) {
-                removed += usize::from(self.core.is_present(entry));
-                let cause = self.core.cause_of(entry, RemovalCause::Explicit);
-                self.core.notify(entry, cause, &pin);
-            }
+        for entry in self.core.memory.tagged(tag, &pin) {
+            removed += usize::from(self.remove_entry(entry, &pin));
         }
         removed
     }
@@ -137,20 +134,19 @@ where
         });
         self.core.memory.forget_if_empty();
         for entry in removed {
-            let cause = self.core.cause_of(entry, RemovalCause::Explicit);
+            let cause = self.core.cause_of(&entry, RemovalCause::Explicit);
             self.core.notify(entry, cause, &pin);
         }
     }
 
     /// Removes the very entry that was seen, unless it has left already; says whether it was fresh.
-    fn remove_entry(&self, entry: &Entry<K, V>) -> bool {
-        let pin = self.core.memory.pin();
-        let Some(entry) = self.core.memory.remove_same(entry, &pin) else {
+    fn remove_entry(&self, entry: Found<'_, K, V>, pin: &Pin<'_>) -> bool {
+        if !self.core.memory.remove(entry, pin) {
             return false;
-        };
-        let present = self.core.is_present(entry);
-        let cause = self.core.cause_of(entry, RemovalCause::Explicit);
-        self.core.notify(entry, cause, &pin);
+        }
+        let present = self.core.is_present(&entry);
+        let cause = self.core.cause_of(&entry, RemovalCause::Explicit);
+        self.core.notify(entry, cause, pin);
         present
     }
 }

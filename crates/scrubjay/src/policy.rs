@@ -10,7 +10,8 @@ mod list;
 mod lru;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::sync::PerThread;
 
@@ -50,28 +51,68 @@ pub enum Policy {
 pub(crate) enum Marking {
     /// Nothing.
     Nothing,
-    /// One bit: hit since the policy last looked.
-    Bit,
+    /// How often it was hit since the policy last looked, and when last: see [`used`].
+    Use,
     /// The moment of the last hit, in ticks.
     Tick,
 }
 
-/// Reads the marks of entries by their number.
-pub(crate) trait Marks {
-    /// Takes the entry's bit away and says whether it was there.
-    fn take_bit(&self, number: u32) -> bool;
-    /// Returns the tick of the entry's last hit.
-    fn tick(&self, number: u32) -> u64;
+/// The hits that a mark counts; a mark that has them all changes only with the epoch.
+const MOST_HITS: u16 = 4;
+const HITS: u16 = 0b111;
+const HITS_BITS: u32 = 3;
+
+/// The mark of an entry that came in during an epoch.
+fn unused(epoch: u16) -> u16 {
+    epoch << HITS_BITS
 }
 
-/// The rules of one policy. Entries are named by their number in the ledger, which is reused after removal.
+/// A mark after a hit: the number of hits in the lower bits, the epoch of the last one in the others.
+#[inline]
+pub(crate) fn used(mark: u16, epoch: u16) -> u16 {
+    unused(epoch) | ((mark & HITS) + 1).min(MOST_HITS)
+}
+
+/// What a policy tells those who hit. Written under the ledger's lock, read without one.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// A coarse time of the policy's own: what a hit leaves on an entry.
+    pub(crate) epoch: AtomicU16,
+    /// Hits of entries whose [`spread`] tag is below this are told to the policy.
+    pub(crate) sample_below: AtomicU32,
+}
+
+/// Spreads the tags that are near each other, so that any part of their range is a sample of the keys.
+#[inline]
+pub(crate) fn spread(tag: u32) -> u32 {
+    tag.wrapping_mul(0x9E37_79B1)
+        .rotate_left(16)
+        .wrapping_mul(0x85EB_CA6B)
+}
+
+/// What a policy may ask of an entry, by its number.
+pub(crate) trait Marks {
+    /// The mark that hits have left.
+    fn mark(&self, number: u32) -> u16;
+    fn set_mark(&self, number: u32, mark: u16);
+    /// The tick of the last hit, or of the insertion.
+    fn tick(&self, number: u32) -> u64;
+    /// The half of its key's hash that is kept.
+    fn tag(&self, number: u32) -> u32;
+    fn weight(&self, number: u32) -> u64;
+}
+
+/// The rules of one policy. Entries are named by their numbers, which are used again after removal.
 pub(crate) trait Rules: fmt::Debug + Send + Sync {
-    /// An entry came in at `tick`.
-    fn insert(&mut self, number: u32, hash: u64, weight: u64, tick: u64);
-    /// An entry went away for a reason of its own.
-    fn remove(&mut self, number: u32);
+    /// An entry came in, of a `weight` above 0.
+    fn insert(&mut self, number: u32, weight: u64, marks: &dyn Marks);
+    /// An entry goes away for a reason of its own.
+    fn remove(&mut self, number: u32, marks: &dyn Marks);
     /// Chooses an entry to leave and forgets it; `None` only if there is none.
     fn victim(&mut self, marks: &dyn Marks) -> Option<u32>;
+    fn knows(&self, number: u32) -> bool;
+    /// An entry was hit whose tag is in the sample that the signals ask for.
+    fn sampled(&mut self, _tag: u32, _weight: u64) {}
     /// The capacity is now another.
     fn set_capacity(&mut self, capacity: u64);
     /// Everything went away; what was learnt of the past may go with it.
@@ -83,15 +124,15 @@ pub(crate) trait Rules: fmt::Debug + Send + Sync {
 impl Policy {
     pub(crate) fn marking(self) -> Marking {
         match self {
-            Policy::Adaptive => Marking::Bit,
+            Policy::Adaptive => Marking::Use,
             Policy::Lru => Marking::Tick,
             Policy::Fifo => Marking::Nothing,
         }
     }
 
-    pub(crate) fn rules(self, capacity: u64) -> Box<dyn Rules> {
+    pub(crate) fn rules(self, capacity: u64, signals: Arc<Signals>) -> Box<dyn Rules> {
         match self {
-            Policy::Adaptive => Box::new(adaptive::Adaptive::new(capacity)),
+            Policy::Adaptive => Box::new(adaptive::Adaptive::new(capacity, signals)),
             Policy::Lru => Box::<lru::Lru>::default(),
             Policy::Fifo => Box::<fifo::Fifo>::default(),
         }

@@ -115,8 +115,8 @@ where
         for entry in core.memory.iter(&pin).filter(|entry| core.is_fresh(entry)) {
             let end = entry.end();
             let left = (end < Timestamp::NEVER).then(|| nanos(end.saturating_since(core.now())));
-            let encoded = entry.held.with(|value| {
-                postcard::to_stdvec(&(&entry.key, value, left, entry.weight(), tags(entry.tags())))
+            let encoded = entry.with(|value| {
+                postcard::to_stdvec(&(entry.key(), value, left, entry.weight(), tags(entry.tags())))
             });
             let Some(encoded) = encoded else {
                 continue;

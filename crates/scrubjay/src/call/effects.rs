@@ -12,7 +12,7 @@ use crate::removal::{self, RemovalCause};
 use crate::stats::Event;
 use crate::sync::atomic::Ordering;
 use crate::tier::memory::ledger::Victims;
-use crate::tier::memory::{Displaced, EXPIRED_PER_WRITE, Locked, Pin};
+use crate::tier::memory::{Displaced, EXPIRED_PER_WRITE, Found, Locked, Pin};
 
 use seize::Guard;
 
@@ -22,7 +22,7 @@ pub(crate) struct Change<'g, K, V> {
     pub(crate) key: K,
     /// What takes the place, if anything does.
     pub(crate) new: Option<(Prepared, Held<V>)>,
-    pub(crate) old: Option<&'g Entry<K, V>>,
+    pub(crate) old: Option<Found<'g, K, V>>,
     /// Why the old one leaves.
     pub(crate) cause: RemovalCause,
     /// A moment not after this change, for the old entry and those that may have expired.
@@ -66,7 +66,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     /// Reports what a write pushed out, and unlinks what is still in other shards.
     fn report(&self, displaced: Displaced<'_, K, V>, cause: RemovalCause, pin: &Pin<'_>) {
         if let Some(old) = displaced.replaced {
-            self.notify(old, self.cause_of(old, cause), pin);
+            self.notify(old, self.cause_of(old.entry, cause), pin);
         }
         if !displaced.victims.is_empty() {
             self.unlink(displaced.victims, pin);
@@ -83,16 +83,14 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     }
 
     /// Counts a removal and tells the listener.
-    pub(crate) fn notify(&self, entry: &Entry<K, V>, cause: RemovalCause, pin: &Pin<'_>) {
+    pub(crate) fn notify(&self, entry: Found<'_, K, V>, cause: RemovalCause, pin: &Pin<'_>) {
         let at_once = cause == RemovalCause::Explicit;
-        self.memory.unlinked(entry.weight(), at_once, pin);
+        self.memory.retire(entry, at_once, pin);
         self.counters.count_removal(pin.thread_id(), cause);
         let Some(listener) = &self.options.listener else {
             return;
         };
-        let told = entry
-            .held
-            .with(|value| removal::tell(listener, &entry.key, value, cause));
+        let told = entry.with(|value| removal::tell(listener, entry.key(), value, cause));
         if told == Some(false) {
             self.counters.count(pin.thread_id(), Event::ListenerPanic);
         }
@@ -100,7 +98,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
 
     /// Why an entry is leaving, if nobody did anything to it but look.
     pub(crate) fn cause_of(&self, entry: &Entry<K, V>, otherwise: RemovalCause) -> RemovalCause {
-        if entry.held.is_collected() {
+        if entry.is_collected() {
             RemovalCause::Collected
         } else if self.is_fresh(entry) {
             otherwise
@@ -113,16 +111,15 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     pub(crate) fn unlink(&self, victims: Victims, pin: &Pin<'_>) {
         for victim in victims {
             if let Some(entry) = self.memory.unlink(victim, pin) {
-                self.notify(entry, self.cause_of(entry, victim.cause), pin);
+                self.notify(entry, self.cause_of(entry.entry, victim.cause), pin);
             }
         }
     }
 
     /// Removes an entry whose value was collected.
-    pub(crate) fn remove_collected(&self, seen: &Entry<K, V>) {
-        let pin = self.memory.pin();
-        if let Some(entry) = self.memory.remove_same(seen, &pin) {
-            self.notify(entry, RemovalCause::Collected, &pin);
+    pub(crate) fn remove_collected(&self, seen: Found<'_, K, V>, pin: &Pin<'_>) {
+        if self.memory.remove(seen, pin) {
+            self.notify(seen, RemovalCause::Collected, pin);
         }
     }
 

@@ -370,11 +370,9 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             .find(flight.hash, &pin, |key| *key == flight.key)?;
         let lives = &self.options.lives;
         let now = self.now();
-        let usable = match entry.held {
-            Held::Failure(_) => false,
-            _ => now < entry.end().saturating_add(lives.stale_if_error),
-        };
-        let answer = answer(entry, plan).filter(|_| usable)?;
+        let usable =
+            entry.failure().is_none() && now < entry.end().saturating_add(lives.stale_if_error);
+        let answer = answer(entry.entry, plan).filter(|_| usable)?;
         let Settled::Value(value) = plan.settle(&answer) else {
             return None;
         };
@@ -394,7 +392,6 @@ impl<K: Eq + 'static, V: Clone + 'static> Core<K, V> {
         self.memory
             .find(flight.hash, &pin, |key| *key == flight.key)
             .filter(|entry| self.is_fresh(entry))?
-            .held
             .with(V::clone)
     }
 }

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::entry::{Entry, Held, SharedError};
+use crate::entry::{Entry, SharedError};
 
 /// What a kind of call makes of values: how they become its answer, and what of its answer is stored.
 pub(crate) trait Plan<V> {
@@ -129,8 +129,8 @@ pub(super) fn answer_from<'g, K, V, P: Plan<V>>(
 }
 
 pub(super) fn answer<K, V, P: Plan<V>>(entry: &Entry<K, V>, plan: &P) -> Option<P::Answer> {
-    match &entry.held {
-        Held::Failure(error) => plan.answer_error(error),
-        held => held.with(|value| plan.answer(value)).flatten(),
+    match entry.failure() {
+        Some(error) => plan.answer_error(error),
+        None => entry.with(|value| plan.answer(value)).flatten(),
     }
 }

@@ -255,7 +255,7 @@ where
     let mut keys: Vec<String> = (cache.core.memory.iter(&pin))
         .filter(|entry| cache.core.is_fresh(entry))
         .take(KEYS_SHOWN)
-        .map(|entry| label(cache, &entry.key))
+        .map(|entry| label(cache, entry.key()))
         .collect();
     keys.sort_by(|a, b| in_order(a, b));
     CacheState {

@@ -11,9 +11,10 @@
 //! at most two.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::list::Lists;
-use super::{Marks, Rules};
+use super::{Marks, Rules, Signals};
 
 const RECENT: u8 = 0;
 const FREQUENT: u8 = 1;
@@ -21,6 +22,7 @@ const FREQUENT: u8 = 1;
 #[derive(Debug)]
 pub(super) struct Adaptive {
     capacity: u64,
+    signals: Arc<Signals>,
     /// The weight that recent residents may have before they, not the frequent ones, must give way.
     target: u64,
     clocks: Lists<2>,
@@ -36,9 +38,10 @@ struct Resident {
 }
 
 impl Adaptive {
-    pub(super) fn new(capacity: u64) -> Self {
+    pub(super) fn new(capacity: u64, signals: Arc<Signals>) -> Self {
         Self {
             capacity,
+            signals,
             target: 0,
             clocks: Lists::default(),
             residents: Vec::new(),
@@ -82,7 +85,8 @@ impl Adaptive {
 }
 
 impl Rules for Adaptive {
-    fn insert(&mut self, number: u32, hash: u64, weight: u64, _tick: u64) {
+    fn insert(&mut self, number: u32, weight: u64, marks: &dyn Marks) {
+        let hash = u64::from(marks.tag(number));
         if self.residents.len() <= number as usize {
             self.residents
                 .resize(number as usize + 1, Resident::default());
@@ -102,7 +106,11 @@ impl Rules for Adaptive {
         self.trim_ghosts();
     }
 
-    fn remove(&mut self, number: u32) {
+    fn knows(&self, number: u32) -> bool {
+        self.clocks.list_of(number).is_some()
+    }
+
+    fn remove(&mut self, number: u32, _marks: &dyn Marks) {
         self.forget(number);
     }
 
@@ -113,7 +121,8 @@ impl Rules for Adaptive {
             let clock = if recent_gives { RECENT } else { FREQUENT };
             let number = self.clocks.front(clock)?;
             let (_, resident) = self.forget(number)?;
-            if marks.take_bit(number) {
+            if marks.mark(number) > 0 {
+                marks.set_mark(number, 0);
                 self.place(FREQUENT, number);
             } else {
                 self.ghosts[usize::from(clock)].push(resident);
@@ -130,7 +139,7 @@ impl Rules for Adaptive {
     }
 
     fn clear(&mut self) {
-        *self = Self::new(self.capacity);
+        *self = Self::new(self.capacity, self.signals.clone());
     }
 
     fn assert_consistent(&self, entries: &[(u32, u64)]) {

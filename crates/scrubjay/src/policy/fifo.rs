@@ -9,11 +9,15 @@ pub(super) struct Fifo {
 }
 
 impl Rules for Fifo {
-    fn insert(&mut self, number: u32, _hash: u64, _weight: u64, _tick: u64) {
+    fn insert(&mut self, number: u32, _weight: u64, _marks: &dyn Marks) {
         self.queue.push_back(0, number);
     }
 
-    fn remove(&mut self, number: u32) {
+    fn knows(&self, number: u32) -> bool {
+        self.queue.list_of(number).is_some()
+    }
+
+    fn remove(&mut self, number: u32, _marks: &dyn Marks) {
         self.queue.remove(number);
     }
 

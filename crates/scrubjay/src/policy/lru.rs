@@ -28,11 +28,16 @@ impl Lru {
 }
 
 impl Rules for Lru {
-    fn insert(&mut self, number: u32, _hash: u64, _weight: u64, tick: u64) {
-        self.place(number, tick);
+    fn insert(&mut self, number: u32, _weight: u64, marks: &dyn Marks) {
+        self.place(number, marks.tick(number));
     }
 
-    fn remove(&mut self, number: u32) {
+    fn knows(&self, number: u32) -> bool {
+        let known = self.known.get(number as usize).copied();
+        known.is_some_and(|tick| self.order.contains(&(tick, number)))
+    }
+
+    fn remove(&mut self, number: u32, _marks: &dyn Marks) {
         let known = self.known.get(number as usize).copied();
         if let Some(tick) = known {
             self.order.remove(&(tick, number));

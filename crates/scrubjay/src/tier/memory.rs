@@ -11,55 +11,67 @@
 //! shard's lock is the `Eq` of keys, and an `Eq` that calls back is refused with a panic.
 
 pub(crate) mod ledger;
+mod limbo;
 pub(crate) mod table;
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use seize::{Collector, Guard, LocalGuard};
 
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Extra, Held, UNACCOUNTED};
+use crate::entry::{Account, Entry, Extra, Held, Tag};
 use crate::expiration::Lives;
 use crate::flight::Flights;
-use crate::policy::{Marking, Policy, Ticks};
+use crate::policy::{Marking, Marks, Policy, Signals, Ticks, spread};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, MutexGuard, OwnLine, PerThread, add};
-use ledger::{EntryId, Ledger, Newcomer, Residents, Victim, Victims};
-use table::{Occupancy, Table};
+use crate::sync::{Mutex, MutexGuard, OwnLine, PerThread};
+use ledger::{Ledger, Residents, Victim, Victims};
+use limbo::Limbo;
+use table::{Number, Resident, Room, Table, Tagged, tag_of};
 
 /// A reader's or writer's presence: what it saw stays allocated until it is dropped.
 pub(crate) type Pin<'a> = LocalGuard<'a>;
+
+/// An entry as a reader finds it.
+pub(crate) type Found<'g, K, V> = Resident<'g, Entry<K, V>>;
 
 /// How many expired entries a write removes at most, so that no write pays for many.
 pub(crate) const EXPIRED_PER_WRITE: usize = 32;
 
 pub(crate) struct Memory<K, V> {
-    shards: Box<[OwnLine<Shard<K, V>>]>,
+    shards: Arc<Shards<K, V>>,
     ledger: Mutex<Ledger>,
     ticks: Option<Ticks>,
     marking: Marking,
+    signals: Arc<Signals>,
     /// Whether every entry needs a place in the ledger. Written before all shards are locked in turn.
     bounded: AtomicBool,
     /// By thread: whether it holds the lock of a shard.
     holds: PerThread<AtomicBool>,
-    /// By thread: the weight of what was unlinked and may not be freed yet.
-    unlinked: PerThread<std::sync::atomic::AtomicU64>,
-    /// How much of that may gather: a hundredth of the capacity.
+    limbo: Limbo,
+    /// How much may gather in limbo: a hundredth of the capacity.
     slack: AtomicU64,
     collector: Collector,
 }
 
+struct Shards<K, V> {
+    /// As many as two to the power of `bits`.
+    shards: Box<[OwnLine<Shard<K, V>>]>,
+    bits: u32,
+}
+
 struct Shard<K, V> {
     table: Table<Entry<K, V>>,
-    state: Mutex<ShardState<K, V>>,
+    /// On lines of its own, because readers of the table do not look at it.
+    state: OwnLine<Mutex<ShardState<K, V>>>,
     /// How many entries the ledger does not know. Written under the lock.
     unaccounted: AtomicUsize,
 }
 
 #[derive(Default)]
 pub(crate) struct ShardState<K, V> {
-    room: Occupancy,
+    room: Room,
     pub(crate) flights: Flights<K, V>,
 }
 
@@ -87,20 +99,14 @@ pub(crate) struct Draft<K, V> {
     pub(crate) extra: Option<Box<Extra>>,
 }
 
-impl<K, V> Draft<K, V> {
-    fn entry(self, id: EntryId, tick: u64) -> Entry<K, V> {
-        Entry::new(self.key, self.hash, id, tick, self.extra, self.held)
-    }
-}
-
 /// What a write pushed out; references are good for as long as the pin.
 pub(crate) struct Displaced<'g, K, V> {
-    pub(crate) replaced: Option<&'g Entry<K, V>>,
+    pub(crate) replaced: Option<Found<'g, K, V>>,
     pub(crate) victims: Victims,
     /// Whether the draft came in.
     pub(crate) stored: bool,
-    /// The draft, if it was too heavy to come in: dropped by the caller, outside the lock.
-    pub(crate) refused: Option<Box<Draft<K, V>>>,
+    /// The entry, if it was too heavy to come in: dropped by the caller, outside the lock.
+    pub(crate) refused: Option<Box<Entry<K, V>>>,
 }
 
 impl<K, V> Default for Displaced<'_, K, V> {
@@ -114,30 +120,77 @@ impl<K, V> Default for Displaced<'_, K, V> {
     }
 }
 
-/// Four shards for each processor, so that two writers seldom meet.
-fn shard_count() -> usize {
+/// Four shards for each processor, so that two writers seldom meet, and so many that no array of one is large.
+fn shard_bits() -> u32 {
     // Asked once: the standard library reads files to find out.
     static THREADS: OnceLock<usize> = OnceLock::new();
     let threads =
         THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-    (threads * 4).next_power_of_two().clamp(8, 128)
+    (threads * 4).next_power_of_two().ilog2().clamp(4, 7)
+}
+
+impl<K, V> Shards<K, V> {
+    fn new() -> Self {
+        let bits = shard_bits();
+        let shards = (0..1 << bits).map(|index| OwnLine(Shard::new(index, bits)));
+        Self {
+            shards: shards.collect(),
+            bits,
+        }
+    }
+
+    /// The shard of a hash, or of a number.
+    #[inline]
+    fn of(&self, hash: impl Into<u64>) -> &Shard<K, V> {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the result is below the shard count"
+        )]
+        let index = hash.into() as usize & (self.shards.len() - 1);
+        &self.shards[index].0
+    }
+
+    fn of_mut(&mut self, number: Number) -> &mut Shard<K, V> {
+        let index = number as usize & (self.shards.len() - 1);
+        &mut self.shards[index].0
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Shard<K, V>> {
+        self.shards.iter().map(|shard| &shard.0)
+    }
 }
 
 impl<K, V> Memory<K, V> {
     pub(crate) fn new(policy: Policy, capacity: u64, lives: Lives) -> Self {
-        let shards = shard_count();
         let marking = policy.marking();
-        Self {
-            shards: (0..shards).map(|_| OwnLine(Shard::new())).collect(),
-            ledger: Mutex::new(Ledger::new(policy, capacity, lives)),
-            ticks: (marking != Marking::Bit).then(Ticks::default),
+        // The exact policies keep the order of all entries from the first one on.
+        let bounded = capacity < u64::MAX || policy != Policy::Adaptive;
+        let signals = Arc::<Signals>::default();
+        let memory = Self {
+            shards: Arc::new(Shards::new()),
+            ledger: Mutex::new(Ledger::new(policy, capacity, lives, signals.clone())),
+            ticks: (marking == Marking::Tick).then(Ticks::default),
             marking,
-            bounded: AtomicBool::new(capacity < u64::MAX),
+            signals,
+            bounded: AtomicBool::new(bounded),
             holds: PerThread::default(),
-            unlinked: PerThread::default(),
+            limbo: Limbo::default(),
             slack: AtomicU64::new(capacity / 100),
             collector: Collector::new(),
+        };
+        if bounded {
+            memory.ledger.lock().start_rules();
         }
+        for shard in memory.shards.iter() {
+            shard.state.0.lock().room.expect(memory.share_of(capacity));
+        }
+        memory
+    }
+
+    /// How many entries a shard of a cache of plain entries comes to hold at most, by all odds.
+    fn share_of(&self, capacity: u64) -> usize {
+        let share = usize::try_from(capacity >> self.shards.bits).unwrap_or(usize::MAX);
+        share.saturating_add(share / 32 + 16)
     }
 
     #[inline]
@@ -146,37 +199,33 @@ impl<K, V> Memory<K, V> {
     }
 
     #[inline]
-    fn shard(&self, hash: u64) -> &Shard<K, V> {
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "the result is below the shard count"
-        )]
-        let index = (hash >> 52) as usize & (self.shards.len() - 1);
-        &self.shards[index].0
-    }
-
-    #[inline]
     pub(crate) fn find<'g>(
         &self,
         hash: u64,
         pin: &'g Pin<'_>,
         matches: impl Fn(&K) -> bool,
-    ) -> Option<&'g Entry<K, V>> {
-        self.shard(hash)
-            .table
-            .find(hash, pin, |entry| matches(&entry.key))
-    }
-
-    fn find_id<'g>(&self, hash: u64, id: EntryId, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>> {
-        self.shard(hash)
-            .table
-            .find(hash, pin, |entry| entry.id() == id)
+    ) -> Option<Found<'g, K, V>> {
+        let table = &self.shards.of(hash).table;
+        table.find(tag_of(hash), pin, |entry| matches(entry.key()))
     }
 
     /// Leaves the policy's mark of a hit.
     #[inline]
     pub(crate) fn mark(&self, entry: &Entry<K, V>, pin: &Pin<'_>) {
-        entry.mark(self.marking, || self.hit_tick(pin));
+        entry.mark_hit(self.marking, &self.signals, || self.hit_tick(pin));
+        // Relaxed: who misses the beginning or the end of a sample is a part of the noise in it.
+        let sample_below = self.signals.sample_below.load(Ordering::Relaxed);
+        if spread(entry.tag()) < sample_below {
+            self.tell_policy(entry);
+        }
+    }
+
+    /// Tells the policy of a hit in its sample, unless it is busy.
+    #[cold]
+    fn tell_policy(&self, entry: &Entry<K, V>) {
+        if let Some(mut ledger) = self.ledger.try_lock() {
+            ledger.sampled(entry.tag(), entry.weight());
+        }
     }
 
     fn hit_tick(&self, pin: &Pin<'_>) -> u64 {
@@ -191,7 +240,7 @@ impl<K, V> Memory<K, V> {
     ///
     /// If this thread holds a shard's lock already, which only a key's `Eq` can bring about.
     pub(crate) fn lock(&self, hash: u64, pin: &Pin<'_>) -> Locked<'_, K, V> {
-        self.lock_shard(self.shard(hash), pin)
+        self.lock_shard(self.shards.of(hash), pin)
     }
 
     fn lock_shard<'a>(&'a self, shard: &'a Shard<K, V>, pin: &Pin<'_>) -> Locked<'a, K, V> {
@@ -202,7 +251,7 @@ impl<K, V> Memory<K, V> {
             "scrubjay: the `Eq` of a key called a method that changes the cache it is compared in; \
              compare keys without using that cache"
         );
-        let state = shard.state.lock();
+        let state = shard.state.0.lock();
         holds.store(true, Ordering::Relaxed);
         Locked {
             memory: self,
@@ -214,68 +263,41 @@ impl<K, V> Memory<K, V> {
 
     /// Locks every shard in turn, one at a time.
     pub(crate) fn for_each_shard(&self, pin: &Pin<'_>, mut work: impl FnMut(Locked<'_, K, V>)) {
-        for shard in &self.shards {
-            work(self.lock_shard(&shard.0, pin));
+        for shard in self.shards.iter() {
+            work(self.lock_shard(shard, pin));
         }
     }
 
-    /// Unlinks a victim of the ledger's; `None` if somebody else was faster.
-    pub(crate) fn unlink<'g>(&self, victim: Victim, pin: &'g Pin<'_>) -> Option<&'g Entry<K, V>> {
-        let mut locked = self.lock(victim.hash, pin);
-        let entry = self.find_id(victim.hash, victim.id, pin);
-        if let Some(entry) = entry {
-            let state = &mut *locked.state;
-            locked.shard.table.remove(&mut state.room, entry, pin);
-        }
+    /// Unlinks a victim of the ledger's; `None` if somebody else was faster. `pin` is older than the ledger's choice.
+    #[allow(unsafe_code, reason = "the ledger names entries by number")]
+    pub(crate) fn unlink<'g>(&self, victim: Victim, pin: &'g Pin<'_>) -> Option<Found<'g, K, V>> {
+        let shard = self.shards.of(victim.number);
+        // SAFETY: when the ledger chose it, after `pin` began, it was not unlinked.
+        let found = unsafe { shard.table.get(victim.number, pin) };
+        let mut locked = self.lock_shard(shard, pin);
+        let was_there = shard.table.unlink(&mut locked.state.room, found, pin);
         if victim.is_tagged {
-            self.ledger.lock().left(victim.id);
+            self.ledger.lock().left(victim.number);
         }
-        entry
+        was_there.then_some(found)
     }
 
-    /// Removes the entry of that id; `None` if it has left already.
-    pub(crate) fn remove_id<'g>(
-        &self,
-        hash: u64,
-        id: EntryId,
-        pin: &'g Pin<'_>,
-    ) -> Option<&'g Entry<K, V>> {
-        self.remove_if(hash, pin, |entry| entry.id() == id)
+    /// Removes an entry that was seen under `pin`; false if it has left already.
+    pub(crate) fn remove(&self, found: Found<'_, K, V>, pin: &Pin<'_>) -> bool {
+        let mut locked = self.lock_shard(self.shards.of(found.number), pin);
+        locked.remove(found, pin)
     }
 
-    /// Removes the very entry that was seen; `None` if it has left already.
-    pub(crate) fn remove_same<'g>(
-        &self,
-        seen: &Entry<K, V>,
-        pin: &'g Pin<'_>,
-    ) -> Option<&'g Entry<K, V>> {
-        self.remove_if(seen.hash, pin, |entry| std::ptr::eq(entry, seen))
-    }
-
-    fn remove_if<'g>(
-        &self,
-        hash: u64,
-        pin: &'g Pin<'_>,
-        is_it: impl Fn(&Entry<K, V>) -> bool,
-    ) -> Option<&'g Entry<K, V>> {
-        let mut locked = self.lock(hash, pin);
-        let entry = locked.shard.table.find(hash, pin, is_it)?;
-        locked.remove(entry, pin);
-        Some(entry)
-    }
-
-    /// Visits the entries without a lock.
-    pub(crate) fn iter<'g>(&self, pin: &'g Pin<'_>) -> impl Iterator<Item = &'g Entry<K, V>>
+    /// Visits the entries without a lock: each that is there from before the visit to after it, once, and perhaps others.
+    pub(crate) fn iter<'g>(&'g self, pin: &'g Pin<'_>) -> impl Iterator<Item = Found<'g, K, V>>
     where
         K: 'g,
         V: 'g,
     {
-        self.shards
-            .iter()
-            .flat_map(move |shard| shard.0.table.iter(pin))
+        (self.shards.iter()).flat_map(move |shard| shard.table.iter(pin))
     }
 
-    /// Closes the records of up to `most` entries whose time is over; the caller unlinks them.
+    /// Closes the accounts of up to `most` entries whose time is over; the caller unlinks them.
     pub(crate) fn expire(&self, now: Timestamp, most: usize, pin: &Pin<'_>) -> Victims {
         let mut victims = Victims::default();
         let residents = InTables { memory: self, pin };
@@ -286,30 +308,36 @@ impl<K, V> Memory<K, V> {
     pub(crate) fn set_capacity(&self, capacity: u64, pin: &Pin<'_>) -> Victims {
         // Relaxed: an estimate that publishes nothing.
         self.slack.store(capacity / 100, Ordering::Relaxed);
+        let share = self.share_of(capacity);
+        self.for_each_shard(pin, |mut locked| locked.state.room.expect(share));
         let mut victims = Victims::default();
         if capacity < u64::MAX {
             victims = self.account_for_all(pin);
         }
         let residents = InTables { memory: self, pin };
         (self.ledger.lock()).set_capacity(capacity, &mut victims, &residents);
+        if capacity == 0 {
+            for weightless in self.iter(pin) {
+                let number = weightless.number;
+                (self.ledger.lock()).evict(number, &mut victims, &residents);
+            }
+        }
         victims
     }
 
-    /// Gives every entry a place in the ledger, now and from now on.
+    /// Gives every entry an account, now and from now on, and lets the policy know them.
     pub(crate) fn account_for_all(&self, pin: &Pin<'_>) -> Victims {
-        // SeqCst, and before the locks: whoever locks a shard after this did sees it.
         let mut victims = Victims::default();
+        // SeqCst, and before the locks: whoever locks a shard after this did sees it.
         if self.bounded.swap(true, Ordering::SeqCst) {
             return victims;
         }
         let residents = InTables { memory: self, pin };
+        self.ledger.lock().start_rules();
         self.for_each_shard(pin, |locked| {
             let mut ledger = self.ledger.lock();
-            for entry in locked.shard.table.iter(pin) {
-                if entry.id() == UNACCOUNTED {
-                    let newcomer = Newcomer::plain(entry.hash, entry.tick());
-                    entry.set_id(ledger.add(newcomer, &mut victims, &residents));
-                }
+            for found in locked.shard.table.iter(pin) {
+                ledger.introduce(found.number, &mut victims, &residents);
             }
             // Relaxed: the shard's lock orders writers; `len` takes whatever it finds.
             locked.shard.unaccounted.store(0, Ordering::Relaxed);
@@ -319,12 +347,20 @@ impl<K, V> Memory<K, V> {
 
     fn unaccounted(&self) -> usize {
         // Relaxed: as above.
-        let counts = self.shards.iter().map(|shard| &shard.0.unaccounted);
+        let counts = self.shards.iter().map(|shard| &shard.unaccounted);
         counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    pub(crate) fn tagged(&self, tag: &str) -> Vec<(u64, EntryId)> {
-        self.ledger.lock().tagged(tag)
+    /// The entries that carry a tag and may still be found. `pin` is older than the answer, so they stay.
+    #[allow(unsafe_code, reason = "the ledger names entries by number")]
+    pub(crate) fn tagged<'g>(&self, tag: &str, pin: &'g Pin<'_>) -> Vec<Found<'g, K, V>> {
+        let numbers = self.ledger.lock().tagged(tag);
+        let tables = numbers.iter().map(|number| &self.shards.of(*number).table);
+        // SAFETY: whoever unlinks a tagged entry tells the ledger before the entry can be freed, and the ledger said
+        // after `pin` began that nobody had.
+        (numbers.iter().zip(tables))
+            .map(|(number, table)| unsafe { table.get(*number, pin) })
+            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -344,33 +380,42 @@ impl<K, V> Memory<K, V> {
         self.ledger.lock().forget_if_empty();
     }
 
-    /// Notes that an entry was unlinked, and has what was unlinked freed once that is worth its cost.
+    /// Has an entry that was unlinked dropped when nobody can see it any more.
     ///
-    /// Freeing costs a system call, so unlinked entries gather until they weigh a hundredth of the capacity
-    /// (or are 32); `at_once` is for removals that somebody asked for.
-    pub(crate) fn unlinked(&self, weight: u64, at_once: bool, pin: &Pin<'_>) {
-        let gathered = self.unlinked.of(pin.thread_id());
+    /// Finding that out costs a system call, so unlinked entries gather until they weigh a hundredth of the capacity;
+    /// `at_once` is for removals that somebody asked for.
+    pub(crate) fn retire(&self, found: Found<'_, K, V>, at_once: bool, pin: &Pin<'_>) {
+        let gathered = self.limbo.gather(&self.shards, found, pin);
         // Relaxed: an estimate that publishes nothing.
-        if add(gathered, weight) > self.slack.load(Ordering::Relaxed) || at_once {
-            gathered.store(0, Ordering::Relaxed);
-            pin.flush();
+        if at_once || gathered > self.slack.load(Ordering::Relaxed) {
+            self.limbo.flush(&self.shards, pin);
         }
     }
 
     /// Panics unless tables and ledger agree and every invariant of theirs holds. No other call may run.
     pub(crate) fn assert_consistent(&self) {
         let pin = self.pin();
-        let (outside, entries): (Vec<_>, Vec<_>) = (self.iter(&pin))
-            .map(|entry| (entry.id(), entry.weight()))
-            .partition(|(id, _)| *id == UNACCOUNTED);
+        let (outside, entries): (Vec<_>, Vec<_>) =
+            (self.iter(&pin)).partition(|found| found.account() == Account::None);
         assert_eq!(outside.len(), self.unaccounted());
         self.for_each_shard(&pin, |locked| {
-            locked
-                .shard
-                .table
-                .assert_consistent(&locked.state.room, &pin);
+            (locked.shard.table).assert_consistent(&locked.state.room, &pin);
         });
+        let entries: Vec<_> = (entries.iter())
+            .map(|found| (found.number, found.weight(), found.account()))
+            .collect();
         self.ledger.lock().assert_consistent(&entries);
+    }
+}
+
+impl<K, V> Drop for Memory<K, V> {
+    fn drop(&mut self) {
+        // Drops the batches that the collector has, and their references to the shards.
+        drop(std::mem::replace(&mut self.collector, Collector::new()));
+        let shards = Arc::get_mut(&mut self.shards).expect("batches were the only other owners");
+        for number in self.limbo.take_all() {
+            shards.of_mut(number).table.drop_unlinked(number);
+        }
     }
 }
 
@@ -380,68 +425,54 @@ impl<K, V> Locked<'_, K, V> {
         hash: u64,
         pin: &'g Pin<'_>,
         matches: impl Fn(&K) -> bool,
-    ) -> Option<&'g Entry<K, V>> {
-        self.shard
-            .table
-            .find(hash, pin, |entry| matches(&entry.key))
+    ) -> Option<Found<'g, K, V>> {
+        (self.shard.table).find(tag_of(hash), pin, |entry| matches(entry.key()))
     }
 
     /// Stores a draft in the place of `old`, which is what the table has for its key.
+    #[allow(
+        unsafe_code,
+        reason = "an entry is in its place before the ledger admits it"
+    )]
     pub(crate) fn store<'g>(
         &mut self,
         draft: Draft<K, V>,
-        old: Option<&'g Entry<K, V>>,
+        old: Option<Found<'g, K, V>>,
         now: Timestamp,
-        pin: &'g Pin<'_>,
-    ) -> Displaced<'g, K, V> {
-        let tick = self.insertion_tick(pin);
-        if old.is_none() && !self.needs_account(&draft) {
-            self.count_unaccounted(1);
-            let entry = draft.entry(UNACCOUNTED, tick);
-            self.shard.table.insert(&mut self.state.room, entry, pin);
-            return Displaced {
-                stored: true,
-                ..Displaced::default()
-            };
-        }
-        self.store_accounted(draft, old, (tick, now), pin)
-    }
-
-    /// The longer way, for entries that the ledger knows or that take another one's place.
-    #[inline(never)]
-    fn store_accounted<'g>(
-        &mut self,
-        draft: Draft<K, V>,
-        old: Option<&'g Entry<K, V>>,
-        (tick, now): (u64, Timestamp),
         pin: &'g Pin<'_>,
     ) -> Displaced<'g, K, V> {
         let mut displaced = Displaced {
             replaced: old,
             ..Displaced::default()
         };
+        let needs_account = self.needs_account(&draft);
+        let is_failure = draft.held.is_failure();
+        let tick = (self.memory.ticks.as_ref()).map(|ticks| ticks.insertion(pin.thread_id()));
+        let tag = tag_of(draft.hash);
+        let entry = Entry::new(draft.key, tag, draft.held, draft.extra, tick);
+        let (table, room) = (&self.shard.table, &mut self.state.room);
+        let number = table.put(room, entry, pin);
         if let Some(old) = old {
-            self.release(old);
+            self.close_account(old, pin);
         }
-        let Some(id) = self.account(&draft, (tick, now), &mut displaced.victims, pin) else {
+        if !needs_account {
+            self.count_unaccounted(1);
+        } else if !self.account(number, is_failure, now, &mut displaced.victims, pin) {
+            let room = &mut self.state.room;
+            // SAFETY: it was put in above, and the ledger did not take its number.
+            let entry = unsafe { table.take_back(room, number, pin) };
+            displaced.refused = Some(Box::new(entry));
             if let Some(old) = old {
-                self.shard.table.remove(&mut self.state.room, old, pin);
+                table.unlink(room, old, pin);
             }
-            displaced.refused = Some(Box::new(draft));
             return displaced;
-        };
-        let entry = draft.entry(id, tick);
+        }
         match old {
-            Some(old) => self.shard.table.replace(old, entry, pin),
-            None => self.shard.table.insert(&mut self.state.room, entry, pin),
+            Some(old) => table.replace(old, number, pin),
+            None => table.link(&mut self.state.room, tag, number, pin),
         }
         displaced.stored = true;
         displaced
-    }
-
-    fn insertion_tick(&self, pin: &Pin<'_>) -> u64 {
-        let ticks = self.memory.ticks.as_ref();
-        ticks.map_or(0, |ticks| ticks.insertion(pin.thread_id()))
     }
 
     /// Whether anything can happen to an entry but that somebody removes it.
@@ -452,40 +483,22 @@ impl<K, V> Locked<'_, K, V> {
             || self.memory.bounded.load(Ordering::Relaxed)
     }
 
-    /// Books a draft in; `None` if it is too heavy to come in.
+    /// Opens the account of an entry that is in its place; false if it is too heavy to come in.
     fn account(
         &self,
-        draft: &Draft<K, V>,
-        (tick, now): (u64, Timestamp),
+        number: Number,
+        is_failure: bool,
+        now: Timestamp,
         victims: &mut Victims,
         pin: &Pin<'_>,
-    ) -> Option<EntryId> {
-        if !self.needs_account(draft) {
-            self.count_unaccounted(1);
-            return Some(UNACCOUNTED);
-        }
+    ) -> bool {
         let memory = self.memory;
-        let newcomer = match &draft.extra {
-            None => Newcomer::plain(draft.hash, tick),
-            Some(extra) => Newcomer {
-                hash: draft.hash,
-                weight: extra.weight,
-                tick,
-                end: extra.end(),
-                tags: extra.tags.clone(),
-                is_failure: draft.held.is_failure(),
-            },
-        };
-        let mut ledger = memory.ledger.lock();
         let residents = InTables { memory, pin };
-        if !ledger.admits(newcomer.weight) {
-            return None;
-        }
-        if !ledger.has_room(newcomer.weight) {
-            // What has expired gives way before anything fresh does.
-            ledger.expire(now, EXPIRED_PER_WRITE, victims, &residents);
-        }
-        Some(ledger.add(newcomer, victims, &residents))
+        let account = match is_failure {
+            true => Account::Failure,
+            false => Account::Fresh,
+        };
+        (memory.ledger.lock()).admit(number, account, now, victims, &residents)
     }
 
     fn count_unaccounted(&self, change: isize) {
@@ -495,62 +508,100 @@ impl<K, V> Locked<'_, K, V> {
         self.shard.unaccounted.store(count, Ordering::Relaxed);
     }
 
-    /// Closes the accounts of an entry of this shard.
-    fn release(&self, entry: &Entry<K, V>) {
-        if entry.id() == UNACCOUNTED {
+    fn close_account(&self, found: Found<'_, K, V>, pin: &Pin<'_>) {
+        if found.account() == Account::None {
             self.count_unaccounted(-1);
         } else {
-            self.memory.ledger.lock().remove(entry.id());
+            let memory = self.memory;
+            let residents = InTables { memory, pin };
+            (memory.ledger.lock()).remove(found.number, &residents);
         }
     }
 
-    /// Unlinks an entry of this shard that was found under this lock.
-    pub(crate) fn remove(&mut self, entry: &Entry<K, V>, pin: &Pin<'_>) {
-        self.release(entry);
-        self.shard.table.remove(&mut self.state.room, entry, pin);
+    /// Unlinks an entry of this shard; false if it has left already.
+    pub(crate) fn remove(&mut self, found: Found<'_, K, V>, pin: &Pin<'_>) -> bool {
+        let was_there = (self.shard.table).unlink(&mut self.state.room, found, pin);
+        if was_there {
+            self.close_account(found, pin);
+        }
+        was_there
     }
 
     /// Unlinks everything in this shard.
-    pub(crate) fn take_all<'g>(&mut self, pin: &'g Pin<'_>) -> Vec<&'g Entry<K, V>> {
-        let entries = self.shard.table.take_all(&mut self.state.room, pin);
-        for entry in &entries {
-            self.release(entry);
+    pub(crate) fn take_all<'g>(&mut self, pin: &'g Pin<'_>) -> Vec<Found<'g, K, V>> {
+        let entries = (self.shard.table).unlink_all(&mut self.state.room, pin);
+        for found in &entries {
+            self.close_account(*found, pin);
         }
         entries
     }
 }
 
-/// Answers the ledger's questions by looking into the tables.
+/// Answers the ledger's questions by looking at the entries that it knows.
 struct InTables<'a, K, V> {
     memory: &'a Memory<K, V>,
     pin: &'a Pin<'a>,
 }
 
+impl<K, V> InTables<'_, K, V> {
+    #[allow(unsafe_code, reason = "the ledger names entries by number")]
+    fn entry(&self, number: Number) -> &Entry<K, V> {
+        let table = &self.memory.shards.of(number).table;
+        // SAFETY: the ledger asks, under its lock, for entries that it has or is about to take: they are in their
+        // places, and nobody unlinks one and retires it before the ledger has let go of it, later than this pin began.
+        unsafe { table.get(number, self.pin) }.entry
+    }
+}
+
+impl<K, V> Marks for InTables<'_, K, V> {
+    fn mark(&self, number: Number) -> u16 {
+        self.entry(number).mark()
+    }
+
+    fn set_mark(&self, number: Number, mark: u16) {
+        self.entry(number).set_mark(mark);
+    }
+
+    fn tick(&self, number: Number) -> u64 {
+        self.entry(number).tick()
+    }
+
+    fn tag(&self, number: Number) -> u32 {
+        self.entry(number).tag()
+    }
+
+    fn weight(&self, number: Number) -> u64 {
+        self.entry(number).weight()
+    }
+}
+
 impl<K, V> Residents for InTables<'_, K, V> {
-    fn take_bit(&self, hash: u64, id: EntryId) -> bool {
-        let entry = self.memory.find_id(hash, id, self.pin);
-        entry.is_some_and(Entry::take_bit)
+    fn account(&self, number: Number) -> Account {
+        self.entry(number).account()
     }
 
-    fn tick(&self, hash: u64, id: EntryId) -> u64 {
-        let entry = self.memory.find_id(hash, id, self.pin);
-        entry.map_or(0, Entry::tick)
+    fn set_account(&self, number: Number, account: Account) {
+        self.entry(number).set_account(account);
     }
 
-    fn end(&self, hash: u64, id: EntryId) -> Option<Timestamp> {
-        let entry = self.memory.find_id(hash, id, self.pin);
-        entry.map(Entry::end)
+    fn end(&self, number: Number) -> Timestamp {
+        self.entry(number).end()
+    }
+
+    fn tags(&self, number: Number) -> &[Tag] {
+        self.entry(number).tags()
     }
 }
 
 impl<K, V> Shard<K, V> {
-    fn new() -> Self {
+    fn new(index: u32, bits: u32) -> Self {
+        let state = ShardState {
+            room: Room::default(),
+            flights: Flights::default(),
+        };
         Self {
-            table: Table::new(),
-            state: Mutex::new(ShardState {
-                room: Occupancy::default(),
-                flights: Flights::default(),
-            }),
+            table: Table::new(index, bits),
+            state: OwnLine(Mutex::new(state)),
             unaccounted: AtomicUsize::new(0),
         }
     }
@@ -559,7 +610,7 @@ impl<K, V> Shard<K, V> {
 impl<K, V> fmt::Debug for Memory<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
-            .field("shards", &self.shards.len())
+            .field("shards", &self.shards.shards.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,61 +1,37 @@
 //! The accounts of the memory tier: what is resident, what it weighs, when it ends, which tags it has.
 //!
 //! One ledger for the whole cache, behind one lock that only writers take, so capacity is one number and not a
-//! share per shard. Invariants: the total weight never exceeds the capacity; every entry in a table has a
-//! record from before it was published until someone decided its removal; no user code runs here.
+//! share per shard. What it knows of a single entry is written on the entry. Invariants: the total weight never exceeds
+//! the capacity; an entry's account is open from before it is linked in its table until someone decides its removal;
+//! whoever closes it, and nobody else, forgets the entry's number; no user code runs here.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use super::EXPIRED_PER_WRITE;
+use super::table::Number;
 use crate::clock::Timestamp;
-use crate::entry::Tag;
+use crate::entry::{Account, Tag};
 use crate::expiration::{Deadlines, Lives};
-use crate::policy::{Marks, Policy, Rules};
+use crate::policy::{Marks, Policy, Rules, Signals};
 use crate::removal::RemovalCause;
-
-/// Number (low half) and generation (high half) of a record.
-pub(crate) type EntryId = u64;
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 type FastSet<K> = HashSet<K, foldhash::fast::RandomState>;
 
-/// What the ledger asks of the entries themselves. The answers come from the tables, without a lock.
-pub(crate) trait Residents {
-    fn take_bit(&self, hash: u64, id: EntryId) -> bool;
-    fn tick(&self, hash: u64, id: EntryId) -> u64;
-    /// The end of life as moved by hits, or `None` if the entry is not in a table (yet, or any more).
-    fn end(&self, hash: u64, id: EntryId) -> Option<Timestamp>;
+/// What the ledger asks of the entries themselves, and notes on them. It asks only about those it has, or takes.
+pub(crate) trait Residents: Marks {
+    fn account(&self, number: Number) -> Account;
+    fn set_account(&self, number: Number, account: Account);
+    /// The end of life, as moved by hits.
+    fn end(&self, number: Number) -> Timestamp;
+    fn tags(&self, number: Number) -> &[Tag];
 }
 
-/// An entry that wants to come in.
-#[derive(Debug)]
-pub(crate) struct Newcomer {
-    pub(crate) hash: u64,
-    pub(crate) weight: u64,
-    pub(crate) tick: u64,
-    pub(crate) end: Timestamp,
-    pub(crate) tags: Box<[Tag]>,
-    pub(crate) is_failure: bool,
-}
-
-impl Newcomer {
-    /// One of weight 1, without an end or tags.
-    pub(crate) fn plain(hash: u64, tick: u64) -> Self {
-        Self {
-            hash,
-            weight: 1,
-            tick,
-            end: Timestamp::NEVER,
-            tags: Box::default(),
-            is_failure: false,
-        }
-    }
-}
-
-/// An entry that must leave its table; its record is gone already.
+/// An entry that must leave its table; its account is closed already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Victim {
-    pub(crate) hash: u64,
-    pub(crate) id: EntryId,
+    pub(crate) number: Number,
     pub(crate) cause: RemovalCause,
     /// Whether the ledger must be told when it has left its table.
     pub(crate) is_tagged: bool,
@@ -90,85 +66,42 @@ impl IntoIterator for Victims {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Vacant,
-    /// Counted by `len`.
-    Fresh,
-    /// Expired, but kept as a stand-in while it is refreshed or if the load fails.
-    Stale,
-    Failure,
-}
-
-#[derive(Debug)]
-struct Record {
-    state: State,
-    generation: u32,
-    hash: u64,
-    weight: u64,
-    tags: Box<[Tag]>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    records: Vec<Record>,
-    vacant: Vec<u32>,
     policy: Policy,
-    /// `None` as long as the capacity has no end and nobody had to leave.
+    signals: Arc<Signals>,
+    /// `None` as long as nobody ever has to leave.
     rules: Option<Box<dyn Rules>>,
     lives: Lives,
     deadlines: Deadlines,
-    tags: FastMap<Tag, FastSet<EntryId>>,
+    /// The serial number of each entry that has a deadline. A deadline with another one is a left-over.
+    timed: FastMap<Number, u64>,
+    next_serial: u64,
+    tags: FastMap<Tag, FastSet<Number>>,
     /// Victims that carry tags and may still be in their tables, where a tag must find them.
-    leaving: FastMap<EntryId, (u64, Box<[Tag]>)>,
+    leaving: FastMap<Number, Box<[Tag]>>,
     weight: u64,
     capacity: u64,
+    /// How many accounts are open, and how many of them are of fresh entries.
+    open: usize,
     fresh: usize,
 }
 
-/// The policy's view of the residents: numbers instead of ids.
-struct Marked<'a> {
-    records: &'a [Record],
-    residents: &'a dyn Residents,
-}
-
-impl Marks for Marked<'_> {
-    fn take_bit(&self, number: u32) -> bool {
-        let record = &self.records[number as usize];
-        self.residents.take_bit(record.hash, id_of(number, record))
-    }
-
-    fn tick(&self, number: u32) -> u64 {
-        let record = &self.records[number as usize];
-        self.residents.tick(record.hash, id_of(number, record))
-    }
-}
-
-fn id_of(number: u32, record: &Record) -> EntryId {
-    u64::from(record.generation) << 32 | u64::from(number)
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "the low half is the number"
-)]
-fn number_of(id: EntryId) -> u32 {
-    id as u32
-}
-
 impl Ledger {
-    pub(crate) fn new(policy: Policy, capacity: u64, lives: Lives) -> Self {
+    pub(crate) fn new(policy: Policy, capacity: u64, lives: Lives, signals: Arc<Signals>) -> Self {
         Self {
-            records: Vec::new(),
-            vacant: Vec::new(),
             policy,
-            rules: (capacity < u64::MAX).then(|| policy.rules(capacity)),
+            signals,
+            rules: None,
             lives,
             deadlines: Deadlines::default(),
+            timed: FastMap::default(),
+            next_serial: 0,
             tags: FastMap::default(),
             leaving: FastMap::default(),
             weight: 0,
             capacity,
+            open: 0,
             fresh: 0,
         }
     }
@@ -185,135 +118,170 @@ impl Ledger {
         self.capacity
     }
 
-    /// Whether an entry of this weight could come in at all.
-    pub(crate) fn admits(&self, weight: u64) -> bool {
-        weight <= self.capacity && self.capacity > 0
+    /// From now on the policy knows those who come in; those who are in are introduced to it one by one.
+    pub(crate) fn start_rules(&mut self) {
+        let signals = &self.signals;
+        self.rules
+            .get_or_insert_with(|| self.policy.rules(self.capacity, signals.clone()));
     }
 
-    /// Whether such an entry could come in without anybody leaving.
-    pub(crate) fn has_room(&self, weight: u64) -> bool {
-        self.weight <= self.capacity - weight
-    }
-
-    /// Makes room for an entry that is admitted, and opens its record.
-    pub(crate) fn add(
+    /// Opens the account of an entry that is in its place, and makes room for it; false if it is too heavy.
+    pub(crate) fn admit(
         &mut self,
-        newcomer: Newcomer,
+        number: Number,
+        account: Account,
+        now: Timestamp,
         victims: &mut Victims,
-        residents: &dyn Residents,
-    ) -> EntryId {
-        self.shrink_to(self.capacity - newcomer.weight, victims, residents);
-        let number = self.vacant.pop().unwrap_or_else(|| self.grow());
-        let record = &mut self.records[number as usize];
-        record.state = if newcomer.is_failure {
-            State::Failure
-        } else {
-            State::Fresh
-        };
-        record.hash = newcomer.hash;
-        record.weight = newcomer.weight;
-        record.tags = newcomer.tags;
-        let id = id_of(number, record);
-        for tag in &record.tags {
-            self.tags.entry(tag.clone()).or_default().insert(id);
-        }
-        self.fresh += usize::from(!newcomer.is_failure);
-        self.weight += newcomer.weight;
-        self.deadlines.push(newcomer.end, id);
-        self.drop_left_over_deadlines();
-        if let Some(rules) = &mut self.rules
-            && newcomer.weight > 0
-        {
-            rules.insert(number, newcomer.hash, newcomer.weight, newcomer.tick);
-        }
-        id
-    }
-
-    fn grow(&mut self) -> u32 {
-        let number = u32::try_from(self.records.len()).expect("fewer than 2^32 entries");
-        self.records.push(Record {
-            state: State::Vacant,
-            generation: 0,
-            hash: 0,
-            weight: 0,
-            tags: Box::default(),
-        });
-        number
-    }
-
-    /// Closes an entry's record; false if somebody else decided its removal before.
-    pub(crate) fn remove(&mut self, id: EntryId) -> bool {
-        if self.close(id).is_none() {
+        residents: &impl Residents,
+    ) -> bool {
+        let weight = residents.weight(number);
+        if weight > self.capacity || self.capacity == 0 {
             return false;
         }
-        if let Some(rules) = &mut self.rules {
-            rules.remove(number_of(id));
+        if self.weight > self.capacity - weight {
+            // What has expired gives way before anything fresh does.
+            self.expire(now, EXPIRED_PER_WRITE, victims, residents);
+            self.shrink_to(self.capacity - weight, victims, residents);
         }
+        if self.weight > self.capacity - weight {
+            return false;
+        }
+        self.open(number, account, weight, residents);
         true
     }
 
-    /// Closes the record of an entry that has yet to leave its table.
-    fn condemn(&mut self, id: EntryId, cause: RemovalCause) -> Victim {
-        let (hash, tags) = self.close(id).expect("only open records are condemned");
-        let is_tagged = !tags.is_empty();
-        if is_tagged {
-            self.leaving.insert(id, (hash, tags));
+    fn open(&mut self, number: Number, account: Account, weight: u64, residents: &impl Residents) {
+        residents.set_account(number, account);
+        self.open += 1;
+        self.fresh += usize::from(account == Account::Fresh);
+        self.weight += weight;
+        for tag in residents.tags(number) {
+            self.tags.entry(tag.clone()).or_default().insert(number);
+        }
+        let end = residents.end(number);
+        if end < Timestamp::NEVER {
+            self.next_serial += 1;
+            self.timed.insert(number, self.next_serial);
+            self.deadlines.push(end, (number, self.next_serial));
+            self.drop_left_over_deadlines();
+        }
+        if let Some(rules) = &mut self.rules
+            && weight > 0
+        {
+            rules.insert(number, weight, residents);
+        }
+    }
+
+    /// Lets the policy know an entry that came in before the rules were started, with an account or without.
+    pub(crate) fn introduce(
+        &mut self,
+        number: Number,
+        victims: &mut Victims,
+        residents: &impl Residents,
+    ) {
+        let weight = residents.weight(number);
+        match residents.account(number) {
+            Account::None => {
+                self.shrink_to(self.capacity.saturating_sub(weight), victims, residents);
+                self.open(number, Account::Fresh, weight, residents);
+            }
+            Account::Closed => {}
+            _ => {
+                if let Some(rules) = &mut self.rules
+                    && weight > 0
+                    && !rules.knows(number)
+                {
+                    rules.insert(number, weight, residents);
+                }
+            }
+        }
+    }
+
+    /// Closes the account of an entry without a weight, for which the policy has no use.
+    pub(crate) fn evict(
+        &mut self,
+        number: Number,
+        victims: &mut Victims,
+        residents: &impl Residents,
+    ) {
+        if residents.account(number) != Account::Closed {
+            victims.push(self.condemn(number, RemovalCause::Evicted, residents));
+        }
+    }
+
+    /// An entry was hit whose tag is in the policy's sample.
+    pub(crate) fn sampled(&mut self, tag: u32, weight: u64) {
+        if let Some(rules) = &mut self.rules {
+            rules.sampled(tag, weight);
+        }
+    }
+
+    /// Closes an entry's account; false if somebody else decided its removal before.
+    pub(crate) fn remove(&mut self, number: Number, residents: &impl Residents) -> bool {
+        if residents.account(number) == Account::Closed {
+            return false;
+        }
+        if let Some(rules) = &mut self.rules
+            && residents.weight(number) > 0
+        {
+            rules.remove(number, residents);
+        }
+        self.close(number, residents);
+        true
+    }
+
+    /// Closes the account of an entry that has yet to leave its table.
+    fn condemn(
+        &mut self,
+        number: Number,
+        cause: RemovalCause,
+        residents: &impl Residents,
+    ) -> Victim {
+        self.close(number, residents);
+        let tags = residents.tags(number);
+        if !tags.is_empty() {
+            self.leaving.insert(number, tags.into());
         }
         Victim {
-            hash,
-            id,
+            number,
             cause,
-            is_tagged,
+            is_tagged: !tags.is_empty(),
         }
     }
 
     /// A tagged victim has left its table.
-    pub(crate) fn left(&mut self, id: EntryId) {
-        self.leaving.remove(&id);
+    pub(crate) fn left(&mut self, number: Number) {
+        self.leaving.remove(&number);
     }
 
-    /// Closes a record on all accounts but the policy's.
-    fn close(&mut self, id: EntryId) -> Option<(u64, Box<[Tag]>)> {
-        let record = self.records.get_mut(number_of(id) as usize)?;
-        if record.state == State::Vacant || id_of(number_of(id), record) != id {
-            return None;
-        }
-        self.fresh -= usize::from(record.state == State::Fresh);
-        self.weight -= record.weight;
-        record.state = State::Vacant;
-        // A number whose generations are used up is retired, so an id never comes back.
-        if let Some(generation) = record.generation.checked_add(1) {
-            record.generation = generation;
-            self.vacant.push(number_of(id));
-        }
-        let hash = record.hash;
-        let tags = std::mem::take(&mut record.tags);
-        for tag in &tags {
-            if let Some(ids) = self.tags.get_mut(tag) {
-                ids.remove(&id);
-                if ids.is_empty() {
+    /// Closes an account but for the policy's part.
+    fn close(&mut self, number: Number, residents: &impl Residents) {
+        self.open -= 1;
+        self.fresh -= usize::from(residents.account(number) == Account::Fresh);
+        self.weight -= residents.weight(number);
+        residents.set_account(number, Account::Closed);
+        for tag in residents.tags(number) {
+            if let Some(numbers) = self.tags.get_mut(tag) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
                     self.tags.remove(tag);
                 }
             }
         }
-        Some((hash, tags))
+        if residents.end(number) < Timestamp::NEVER {
+            self.timed.remove(&number);
+        }
     }
 
-    fn shrink_to(&mut self, weight: u64, victims: &mut Victims, residents: &dyn Residents) {
-        if self.weight <= weight {
-            return;
-        }
-        self.start_rules(residents);
+    fn shrink_to(&mut self, weight: u64, victims: &mut Victims, residents: &impl Residents) {
         while self.weight > weight {
-            let marks = Marked {
-                records: &self.records,
-                residents,
-            };
-            let number = (self.rules.as_mut())
-                .and_then(|rules| rules.victim(&marks))
-                .expect("entries with a weight are known to the policy");
-            let id = id_of(number, &self.records[number as usize]);
-            victims.push(self.condemn(id, RemovalCause::Evicted));
+            let victim = self
+                .rules
+                .as_mut()
+                .and_then(|rules| rules.victim(residents));
+            // Nobody is known to the policy while its rules are being started.
+            let Some(number) = victim else { break };
+            victims.push(self.condemn(number, RemovalCause::Evicted, residents));
         }
     }
 
@@ -321,64 +289,30 @@ impl Ledger {
         &mut self,
         capacity: u64,
         victims: &mut Victims,
-        residents: &dyn Residents,
+        residents: &impl Residents,
     ) {
         self.capacity = capacity;
-        if capacity < u64::MAX {
-            self.start_rules(residents);
-        }
         if let Some(rules) = &mut self.rules {
             rules.set_capacity(capacity);
         }
         self.shrink_to(capacity, victims, residents);
-        if capacity == 0 {
-            let weightless: Vec<EntryId> = self.ids().collect();
-            for id in weightless {
-                victims.push(self.condemn(id, RemovalCause::Evicted));
-            }
-        }
     }
 
-    /// From the first time that somebody may have to leave, a policy keeps the entries in order.
-    fn start_rules(&mut self, residents: &dyn Residents) {
-        if self.rules.is_some() {
-            return;
-        }
-        let mut rules = self.policy.rules(self.capacity);
-        let mut by_age: Vec<(u64, u32)> = self
-            .ids()
-            .map(|id| (id, &self.records[number_of(id) as usize]))
-            .filter(|(_, record)| record.weight > 0)
-            .map(|(id, record)| (residents.tick(record.hash, id), number_of(id)))
-            .collect();
-        by_age.sort_unstable();
-        for (tick, number) in by_age {
-            let record = &self.records[number as usize];
-            rules.insert(number, record.hash, record.weight, tick);
-        }
-        self.rules = Some(rules);
-    }
-
-    fn ids(&self) -> impl Iterator<Item = EntryId> {
-        (0u32..)
-            .zip(&self.records)
-            .filter(|(_, record)| record.state != State::Vacant)
-            .map(|(number, record)| id_of(number, record))
-    }
-
-    /// Closes the records of up to `most` entries whose time is over.
+    /// Closes the accounts of up to `most` entries whose time is over.
     pub(crate) fn expire(
         &mut self,
         now: Timestamp,
         most: usize,
         victims: &mut Victims,
-        residents: &dyn Residents,
+        residents: &impl Residents,
     ) {
         for _ in 0..most {
-            let Some(id) = self.deadlines.pop_due(now) else {
+            let Some((number, serial)) = self.deadlines.pop_due(now) else {
                 break;
             };
-            if let Some(victim) = self.expire_one(id, now, residents) {
+            if self.timed.get(&number) == Some(&serial)
+                && let Some(victim) = self.expire_one(number, serial, now, residents)
+            {
                 victims.push(victim);
             }
         }
@@ -386,61 +320,56 @@ impl Ledger {
 
     fn expire_one(
         &mut self,
-        id: EntryId,
+        number: Number,
+        serial: u64,
         now: Timestamp,
-        residents: &dyn Residents,
+        residents: &impl Residents,
     ) -> Option<Victim> {
-        let record = self.records.get_mut(number_of(id) as usize)?;
-        if record.state == State::Vacant || id_of(number_of(id), record) != id {
-            return None;
-        }
-        // An entry that is not in its table yet was due when it was written.
-        let end = residents.end(record.hash, id).unwrap_or(now);
-        let kept_until = match record.state {
-            State::Failure => end,
+        let end = residents.end(number);
+        let account = residents.account(number);
+        let kept_until = match account {
+            Account::Failure => end,
             _ => self.lives.kept_until(end),
         };
         let again = if now < end { end } else { kept_until };
         if now < again {
-            if now >= end && record.state == State::Fresh {
-                record.state = State::Stale;
+            if now >= end && account == Account::Fresh {
+                residents.set_account(number, Account::Stale);
                 self.fresh -= 1;
             }
-            self.deadlines.push(again, id);
+            self.deadlines.push(again, (number, serial));
             return None;
         }
-        if let Some(rules) = &mut self.rules {
-            rules.remove(number_of(id));
+        if let Some(rules) = &mut self.rules
+            && residents.weight(number) > 0
+        {
+            rules.remove(number, residents);
         }
-        Some(self.condemn(id, RemovalCause::Expired))
+        Some(self.condemn(number, RemovalCause::Expired, residents))
     }
 
     /// Forgets deadlines of entries that are gone once they are the larger part.
     fn drop_left_over_deadlines(&mut self) {
-        let open = self.records.len() - self.vacant.len();
-        if self.deadlines.len() > 2 * open + 64 {
-            let records = &self.records;
-            self.deadlines.retain(|id| {
-                let record = &records[number_of(id) as usize];
-                record.state != State::Vacant && id_of(number_of(id), record) == id
-            });
+        if self.deadlines.len() > 2 * self.timed.len() + 64 {
+            let timed = &self.timed;
+            (self.deadlines).retain(|(number, serial)| timed.get(&number) == Some(&serial));
         }
     }
 
     /// The entries that carry a tag and may be in their tables.
-    pub(crate) fn tagged(&self, tag: &str) -> Vec<(u64, EntryId)> {
-        let ids = self.tags.get(tag).into_iter().flatten();
-        let resident = ids.map(|id| (self.records[number_of(*id) as usize].hash, *id));
+    pub(crate) fn tagged(&self, tag: &str) -> Vec<Number> {
+        let resident = self.tags.get(tag).into_iter().flatten();
         let leaving = self.leaving.iter();
-        let leaving = leaving.filter(|(_, (_, tags))| tags.iter().any(|other| **other == *tag));
+        let leaving = leaving.filter(|(_, tags)| tags.iter().any(|other| **other == *tag));
         resident
-            .chain(leaving.map(|(id, (hash, _))| (*hash, *id)))
+            .chain(leaving.map(|(number, _)| number))
+            .copied()
             .collect()
     }
 
     /// Forgets what policy and deadlines learnt, if nothing is left to know.
     pub(crate) fn forget_if_empty(&mut self) {
-        if self.ids().next().is_none() {
+        if self.open == 0 {
             if let Some(rules) = &mut self.rules {
                 rules.clear();
             }
@@ -448,27 +377,26 @@ impl Ledger {
         }
     }
 
-    /// Panics unless all sums are right and `entries` (id and weight) are exactly the open records.
-    pub(crate) fn assert_consistent(&self, entries: &[(EntryId, u64)]) {
-        let mut open: Vec<EntryId> = self.ids().collect();
-        let mut found: Vec<EntryId> = entries.iter().map(|(id, _)| *id).collect();
-        open.sort_unstable();
-        found.sort_unstable();
-        assert_eq!(open, found, "records and entries are the same");
-        assert_eq!(self.weight, entries.iter().map(|(_, weight)| weight).sum());
+    /// Panics unless all sums are right and `entries` are exactly those with open accounts.
+    pub(crate) fn assert_consistent(&self, entries: &[(Number, u64, Account)]) {
+        assert_eq!(
+            self.open,
+            entries.len(),
+            "accounts and entries are the same"
+        );
+        let weights = entries.iter().map(|(_, weight, _)| weight);
+        assert_eq!(self.weight, weights.sum());
         assert!(self.weight <= self.capacity);
-        let fresh = self.records.iter().filter(|r| r.state == State::Fresh);
+        let fresh = entries.iter().filter(|entry| entry.2 == Account::Fresh);
         assert_eq!(fresh.count(), self.fresh);
-        let weighty: Vec<(u32, u64)> = entries
-            .iter()
-            .filter(|(_, weight)| *weight > 0)
-            .map(|(id, weight)| (number_of(*id), *weight))
-            .collect();
+        assert!(entries.iter().all(|entry| entry.2 != Account::Closed));
         if let Some(rules) = &self.rules {
+            let weighty = entries.iter().filter(|(_, weight, _)| *weight > 0);
+            let weighty: Vec<_> = weighty
+                .map(|(number, weight, _)| (*number, *weight))
+                .collect();
             rules.assert_consistent(&weighty);
         }
         assert!(self.leaving.is_empty(), "victims have left");
-        let tagged: usize = self.tags.values().map(HashSet::len).sum();
-        assert_eq!(tagged, self.records.iter().map(|r| r.tags.len()).sum());
     }
 }

@@ -1,0 +1,224 @@
+//! Where the entries of a table are, by the hash of their key: numbers in the order of their tags.
+//!
+//! A tag is half a hash. Its home is its share of the array, `tag × homes ÷ 2³²`, so homes grow with tags; and
+//! slots lie in the order of their tags, as near behind their homes as they can (linear probing with ordered
+//! keys: Amble and Knuth, "Ordered hash tables", 1974). So a walk from a tag's home ends at the first empty slot
+//! or larger tag, and a larger array is filled from first to last without looking at any entry.
+//!
+//! Readers walk while one writer changes single slots. An insertion moves slots away from their homes, from
+//! last to first, so a walk that goes the same way may see one twice but misses none. A removal moves slots
+//! back, and a walk may miss one: so it counts in `version`, and a walk that found nothing asks there whether to
+//! walk again. Invariants: the last slot is empty; between its home and a slot none is empty.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Half a hash: what a slot knows of its entry's key.
+pub(crate) type Tag = u32;
+
+/// The number of an entry's place in its table.
+pub(crate) type Number = u32;
+
+/// One array of slots.
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// How many slots are the home of some tag. The rest, at the end, take what is moved out of the last homes.
+    homes: u32,
+    slots: Box<[AtomicU64]>,
+}
+
+/// Zero for an empty slot, because a number is stored as the one after it.
+#[inline]
+fn packed(tag: Tag, number: Number) -> u64 {
+    u64::from(tag) << 32 | u64::from(number) + 1
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "the upper half is the tag")]
+fn tag(slot: u64) -> Tag {
+    (slot >> 32) as Tag
+}
+
+#[inline]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the lower half is the number, and one more"
+)]
+fn number(slot: u64) -> Number {
+    (slot as u32).wrapping_sub(1)
+}
+
+impl Slots {
+    /// Empty slots for `entries` at the load that lookups like.
+    pub(super) fn for_entries(entries: usize) -> Self {
+        Self::from_sorted(entries, std::iter::empty())
+    }
+
+    /// Slots for `entries` with these in them, which come in the order of their tags.
+    fn from_sorted(entries: usize, sorted: impl Iterator<Item = u64>) -> Self {
+        let homes = u32::try_from(entries * LOAD.1 / LOAD.0 + 1).expect("fewer than 2^32 entries");
+        let mut slots = Vec::with_capacity(homes as usize + TAIL);
+        for slot in sorted {
+            let home = home(homes, tag(slot));
+            // What lies before a slot's home and after the last slot is empty.
+            while slots.len() < home {
+                slots.push(AtomicU64::new(0));
+            }
+            slots.push(AtomicU64::new(slot));
+        }
+        let len = (homes as usize).max(slots.len()) + TAIL;
+        slots.resize_with(len, AtomicU64::default);
+        Self {
+            homes,
+            slots: slots.into(),
+        }
+    }
+
+    /// A copy with room for `entries`.
+    pub(super) fn rebuilt(&self, entries: usize) -> Self {
+        // Relaxed: the caller is the only writer, and the copy is published as a whole.
+        let slots = self.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+        Self::from_sorted(entries, slots.filter(|slot| *slot != 0))
+    }
+
+    /// Whether one more would make walks long.
+    pub(super) fn is_full(&self, entries: usize) -> bool {
+        entries * LOAD.1 >= self.homes as usize * LOAD.0
+    }
+
+    /// Visits the numbers under a tag in order, until `visit` has what it wants.
+    #[inline]
+    pub(super) fn walk<R>(
+        &self,
+        wanted: Tag,
+        mut visit: impl FnMut(usize, Number) -> Option<R>,
+    ) -> Option<R> {
+        let home = home(self.homes, wanted);
+        for (index, slot) in self.slots.iter().enumerate().skip(home) {
+            // Acquire: pairs with the Release stores below, so the entry of the number is seen whole.
+            let slot = slot.load(Ordering::Acquire);
+            if slot == 0 || tag(slot) > wanted {
+                return None;
+            }
+            if tag(slot) == wanted
+                && let Some(found) = visit(index, number(slot))
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Puts a number behind the others of its tag; false if there is no empty slot to move the rest to.
+    pub(super) fn insert(&self, new: Tag, number: Number) -> bool {
+        let home = home(self.homes, new);
+        let Some(place) = self.first_from(home, |slot| slot == 0 || tag(slot) > new) else {
+            return false;
+        };
+        let Some(end) = self.first_from(place, |slot| slot == 0) else {
+            return false;
+        };
+        if end + 1 == self.slots.len() {
+            return false;
+        }
+        for index in (place..end).rev() {
+            self.store(index + 1, self.load(index));
+        }
+        self.store(place, packed(new, number));
+        true
+    }
+
+    /// Puts another number in the place of one.
+    pub(super) fn replace(&self, index: usize, tag: Tag, number: Number) {
+        self.store(index, packed(tag, number));
+    }
+
+    /// Empties a slot, and moves those behind it towards their homes.
+    pub(super) fn remove(&self, index: usize) {
+        let mut hole = index;
+        loop {
+            let next = self.load(hole + 1);
+            if next == 0 || home(self.homes, tag(next)) > hole {
+                break;
+            }
+            self.store(hole, next);
+            hole += 1;
+        }
+        self.store(hole, 0);
+    }
+
+    /// The numbers of the tags from `from` on, up to the end of some tag, and the tag after that.
+    ///
+    /// All of them were there at one moment if no removal came between.
+    pub(super) fn some_from(&self, from: Tag) -> (Vec<Number>, Option<Tag>) {
+        let mut numbers = Vec::new();
+        let mut last = from;
+        for slot in &self.slots[home(self.homes, from)..] {
+            // Acquire: as in `walk`.
+            let slot = slot.load(Ordering::Acquire);
+            if slot == 0 || tag(slot) < from {
+                continue;
+            }
+            if numbers.len() >= SOME && tag(slot) > last {
+                return (numbers, Some(tag(slot)));
+            }
+            last = tag(slot);
+            numbers.push(number(slot));
+        }
+        (numbers, None)
+    }
+
+    /// All numbers; nobody may be changing them.
+    pub(super) fn numbers(&mut self) -> impl Iterator<Item = Number> {
+        let slots = self.slots.iter_mut().map(|slot| *slot.get_mut());
+        slots.filter(|slot| *slot != 0).map(number)
+    }
+
+    fn first_from(&self, index: usize, is_it: impl Fn(u64) -> bool) -> Option<usize> {
+        (index..self.slots.len()).find(|index| is_it(self.load(*index)))
+    }
+
+    fn load(&self, index: usize) -> u64 {
+        // Relaxed: only the one writer changes slots, and this is its thread.
+        self.slots[index].load(Ordering::Relaxed)
+    }
+
+    fn store(&self, index: usize, slot: u64) {
+        // Release: pairs with the Acquire load in `walk`, which thereby sees the entry whole.
+        self.slots[index].store(slot, Ordering::Release);
+    }
+
+    /// Panics unless every slot is where a walk finds it.
+    pub(super) fn assert_consistent(&self, entries: usize) {
+        let mut count = 0;
+        let mut before = (0, true);
+        for (index, slot) in self.slots.iter().enumerate() {
+            let slot = slot.load(Ordering::Acquire);
+            if slot != 0 {
+                let home = home(self.homes, tag(slot));
+                assert!(home <= index, "a slot is not before its home");
+                assert!(home == index || !before.1, "no empty slot before it");
+                assert!(before.0 <= tag(slot), "tags are in order");
+                before.0 = tag(slot);
+                count += 1;
+            }
+            before.1 = slot == 0;
+        }
+        assert!(before.1, "the last slot is empty");
+        assert_eq!(count, entries);
+    }
+}
+
+/// How full an array may be, as a fraction: at this load a walk looks at three slots on average.
+const LOAD: (usize, usize) = (4, 5);
+
+/// How many numbers are looked at between two questions whether a removal came between.
+const SOME: usize = 64;
+
+/// Slots after the last home.
+const TAIL: usize = 8;
+
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "it is less than `homes`")]
+fn home(homes: u32, tag: Tag) -> usize {
+    (u64::from(tag) * u64::from(homes) >> 32) as usize
+}
