@@ -4,11 +4,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-# Seconds for `make fuzz`, rounds for `make bench`.
+# Seconds for `make fuzz` and `make stress`, rounds for `make bench`.
 SECONDS_TO_FUZZ ?= 60
+STRESS_SECONDS ?= 600
 ROUNDS ?= 9
 
-.PHONY: help tools demo test check bench interleavings sanitize memcheck fuzz stack clean
+.PHONY: help tools demo test check bench interleavings sanitize memcheck stress fuzz stack clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,12 @@ memcheck: export WITH_VALGRIND = yes
 memcheck: tools ## Run the reclamation stress under valgrind
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --fair-sched=yes --error-exitcode=1" \
 	  $(CARGO) test -p scrubjay --no-default-features --test reclamation
+
+# Stable compilers know the sanitizer but do not offer it.
+stress: ## Run the reclamation stress for STRESS_SECONDS under AddressSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan STRESS_SECONDS=$(STRESS_SECONDS) \
+	  $(CARGO) test --target x86_64-unknown-linux-gnu -p scrubjay --no-default-features --test reclamation \
+	  -- --ignored --nocapture
 
 fuzz: ## Fuzz the cache against its model for SECONDS_TO_FUZZ seconds
 	scripts/fuzz model $(SECONDS_TO_FUZZ)

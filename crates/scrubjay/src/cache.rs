@@ -200,6 +200,7 @@ where
     }
 
     /// Finds a fresh entry without counting or marking anything.
+    #[inline]
     fn look<'g, Q>(&self, key: &Q, pin: &'g Pin<'_>) -> Option<Found<'g, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -229,19 +230,28 @@ where
     {
         let pin = self.core.memory.pin();
         let entry = self.look(key, &pin);
-        let found = entry.and_then(|entry| {
-            entry.with(|value| {
-                self.core.note_hit(&entry, &pin);
-                use_it(value)
-            })
-        });
-        if found.is_none() {
-            self.note_miss(entry, &pin);
+        if let Some(entry) = entry
+            && let Some(value) = entry.value()
+        {
+            self.core.note_hit(&entry, &pin);
+            return Some(use_it(value));
         }
-        found
+        let value = self.upgraded(entry, &pin)?;
+        Some(use_it(&value))
     }
 
+    /// The value of an entry that holds it weakly; counts a hit or, without one, a miss.
     #[cold]
+    #[inline(never)]
+    fn upgraded(&self, entry: Option<Found<'_, K, V>>, pin: &Pin<'_>) -> Option<V> {
+        let value = entry.and_then(|entry| entry.upgraded());
+        match entry.filter(|_| value.is_some()) {
+            Some(entry) => self.core.note_hit(&entry, pin),
+            None => self.note_miss(entry, pin),
+        }
+        value
+    }
+
     fn note_miss(&self, entry: Option<Found<'_, K, V>>, pin: &Pin<'_>) {
         self.core.counters.count(pin.thread_id(), Event::Miss);
         if let Some(entry) = entry

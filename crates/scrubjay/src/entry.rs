@@ -160,6 +160,12 @@ impl<K, V> Entry<K, V> {
         }
     }
 
+    /// Whether it has neither an end, nor a weight, nor tags, and holds a value.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain { .. })
+    }
+
     #[inline]
     pub(crate) fn key(&self) -> &K {
         match self {
@@ -178,13 +184,34 @@ impl<K, V> Entry<K, V> {
     /// Hands the value to `use_it`: directly, or for as long as it takes if it is held weakly.
     #[inline]
     pub(crate) fn with<R>(&self, use_it: impl FnOnce(&V) -> R) -> Option<R> {
+        match self.value() {
+            Some(value) => Some(use_it(value)),
+            None => self.upgraded().map(|value| use_it(&value)),
+        }
+    }
+
+    /// The value, if it is held as such.
+    #[inline]
+    pub(crate) fn value(&self) -> Option<&V> {
         match self {
-            Self::Plain { value, .. } => Some(use_it(value)),
+            Self::Plain { value, .. } => Some(value),
             Self::Furnished { rest, .. } => match &rest.held {
-                Held::Value(value) => Some(use_it(value)),
-                Held::Weak(weak) => weak.upgrade().map(|value| use_it(&value)),
-                Held::Failure(_) => None,
+                Held::Value(value) => Some(value),
+                Held::Weak(_) | Held::Failure(_) => None,
             },
+        }
+    }
+
+    /// The value, if it is held weakly and somebody owns it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn upgraded(&self) -> Option<V> {
+        match self {
+            Self::Furnished { rest, .. } => match &rest.held {
+                Held::Weak(weak) => weak.upgrade(),
+                Held::Value(_) | Held::Failure(_) => None,
+            },
+            Self::Plain { .. } => None,
         }
     }
 

@@ -67,12 +67,14 @@ impl<T: Default> Default for PerThread<T> {
     fn default() -> Self {
         Self {
             first: places(FIRST_THREADS),
-            blocks: (0..usize::BITS).map(|_| OnceLock::new()).collect(),
+            blocks: (0..BLOCKS).map(|_| OnceLock::new()).collect(),
         }
     }
 }
 
 const FIRST_THREADS: usize = 8;
+/// Enough for more threads than a machine has: 2^22 at a time.
+const BLOCKS: usize = 22;
 
 fn places<T: Default>(count: usize) -> Places<T> {
     (0..count).map(|_| OwnLine::default()).collect()

@@ -297,3 +297,42 @@ fn a_caller_never_gets_a_value_from_before_an_invalidation_that_had_returned() {
         cache.assert_consistent();
     }
 }
+
+/// Keys of one hash share a run of slots, which every removal among them moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OneHash(u32);
+
+impl std::hash::Hash for OneHash {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u32(0);
+    }
+}
+
+#[test]
+fn an_entry_that_stays_is_found_while_its_neighbours_leave() {
+    const LEAVE: u32 = 512;
+    const STAY: std::ops::Range<u32> = LEAVE..LEAVE + 64;
+    for _ in 0..50 {
+        let cache: Cache<OneHash, u32> = Cache::new();
+        for key in 0..STAY.end {
+            cache.insert(OneHash(key), key);
+        }
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for key in 0..LEAVE {
+                    cache.invalidate(&OneHash(key));
+                }
+                is_done.store(true, Ordering::SeqCst);
+            });
+            while !is_done.load(Ordering::SeqCst) {
+                for key in STAY {
+                    assert_eq!(cache.get(&OneHash(key)), Some(key));
+                }
+                let seen = cache.iter().filter(|(key, _)| STAY.contains(&key.0));
+                assert_eq!(seen.count(), STAY.len(), "each is seen once");
+            }
+        });
+        cache.assert_consistent();
+    }
+}

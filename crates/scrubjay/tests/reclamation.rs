@@ -15,6 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use scrubjay::{Action, Cache, Policy};
 use watchdog::watched;
@@ -143,13 +144,17 @@ fn once(cache: &Canaries, live: &Arc<AtomicIsize>, random: &mut Random) {
 }
 
 fn stress(build: impl Fn(&Arc<AtomicIsize>) -> Canaries) {
+    stress_from(0, build);
+}
+
+fn stress_from(first_seed: u64, build: impl Fn(&Arc<AtomicIsize>) -> Canaries) {
     let live = Arc::new(AtomicIsize::new(0));
     let cache = build(&live);
     thread::scope(|scope| {
         for seed in 1..=THREADS {
             let (cache, live) = (cache.clone(), &live);
             scope.spawn(move || {
-                let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                let mut random = Random((first_seed + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
                 for _ in 0..ROUNDS {
                     once(&cache, live, &mut random);
                 }
@@ -204,6 +209,35 @@ fn a_listener_sees_sound_values() {
                 .unwrap()
         });
     });
+}
+
+/// Other caches and other orders of events for `STRESS_SECONDS` (600): `make stress`, under a memory checker.
+#[test]
+#[ignore = "takes ten minutes"]
+fn nothing_is_used_after_its_drop_however_long_it_goes_on() {
+    let seconds = std::env::var("STRESS_SECONDS").map_or(600, |text| text.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut random = Random(0x5EED);
+    let mut round = 0;
+    while Instant::now() < end {
+        let policy = [Policy::Adaptive, Policy::Lru, Policy::Fifo][round as usize % 3];
+        // Up to some hundreds, so that tables grow and policies have something to choose from.
+        let capacity = 1 << random.below(10);
+        let is_weighed = random.below(2) == 0;
+        let is_timed = random.below(3) == 0;
+        stress_from(round * THREADS, |_| {
+            let mut options = Cache::builder().policy(policy).capacity(capacity);
+            if is_weighed {
+                options = options.weigher(|_, value: &Canary| value.number % 4);
+            }
+            if is_timed {
+                options = options.time_to_live(Duration::from_micros(50));
+            }
+            options.build().unwrap()
+        });
+        round += 1;
+    }
+    println!("{round} caches, {} operations", round * THREADS * ROUNDS);
 }
 
 #[test]

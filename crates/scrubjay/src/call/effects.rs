@@ -2,8 +2,6 @@
 //!
 //! Everything here runs after the locks of the write were released, because listeners are the user's code.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
 use super::Core;
 use super::draft::Prepared;
 use crate::clock::Timestamp;
@@ -27,6 +25,27 @@ pub(crate) struct Change<'g, K, V> {
     pub(crate) cause: RemovalCause,
     /// A moment not after this change, for the old entry and those that may have expired.
     pub(crate) now: Timestamp,
+}
+
+/// What a write pushed out: when this is dropped, what is still in other shards is unlinked, and all is reported.
+struct Report<'a, 'g, K: Eq + 'static, V: 'static> {
+    core: &'a Core<K, V>,
+    displaced: Displaced<'g, K, V>,
+    cause: RemovalCause,
+    pin: &'a Pin<'a>,
+}
+
+impl<K: Eq + 'static, V: 'static> Drop for Report<'_, '_, K, V> {
+    fn drop(&mut self) {
+        let (core, pin) = (self.core, self.pin);
+        if let Some(old) = self.displaced.replaced {
+            core.notify(old, core.cause_of(old.entry, self.cause), pin);
+        }
+        if !self.displaced.victims.is_empty() {
+            core.unlink(std::mem::take(&mut self.displaced.victims), pin);
+        }
+        core.expire(EXPIRED_PER_WRITE, pin);
+    }
 }
 
 impl<K: Eq + 'static, V: 'static> Core<K, V> {
@@ -56,22 +75,14 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             }
         };
         drop(locked);
-        let done = catch_unwind(AssertUnwindSafe(|| then(displaced.stored)));
-        self.report(displaced, cause, pin);
-        if let Err(panic) = done {
-            resume_unwind(panic);
-        }
-    }
-
-    /// Reports what a write pushed out, and unlinks what is still in other shards.
-    fn report(&self, displaced: Displaced<'_, K, V>, cause: RemovalCause, pin: &Pin<'_>) {
-        if let Some(old) = displaced.replaced {
-            self.notify(old, self.cause_of(old.entry, cause), pin);
-        }
-        if !displaced.victims.is_empty() {
-            self.unlink(displaced.victims, pin);
-        }
-        self.expire(EXPIRED_PER_WRITE, pin);
+        let stored = displaced.stored;
+        let _reported_at_the_end = Report {
+            core: self,
+            displaced,
+            cause,
+            pin,
+        };
+        then(stored);
     }
 
     /// To be called before the lock of a write: from the first very heavy entry on, all entries are accounted for, so
@@ -108,10 +119,11 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     }
 
     /// Unlinks what the ledger chose, and reports it.
-    pub(crate) fn unlink(&self, victims: Victims, pin: &Pin<'_>) {
+    pub(crate) fn unlink(&self, victims: Victims<'_, K, V>, pin: &Pin<'_>) {
         for victim in victims {
-            if let Some(entry) = self.memory.unlink(victim, pin) {
-                self.notify(entry, self.cause_of(entry.entry, victim.cause), pin);
+            let found = victim.found;
+            if self.memory.unlink(found, pin) {
+                self.notify(found, self.cause_of(found.entry, victim.cause), pin);
             }
         }
     }

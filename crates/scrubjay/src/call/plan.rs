@@ -128,9 +128,20 @@ pub(super) fn answer_from<'g, K, V, P: Plan<V>>(
     entry.and_then(|entry| Some((entry, answer(entry, plan)?)))
 }
 
+#[inline]
 pub(super) fn answer<K, V, P: Plan<V>>(entry: &Entry<K, V>, plan: &P) -> Option<P::Answer> {
+    match entry.value() {
+        Some(value) => plan.answer(value),
+        None => answer_furnished(entry, plan),
+    }
+}
+
+/// The answer of an entry that holds no value as such.
+#[cold]
+#[inline(never)]
+fn answer_furnished<K, V, P: Plan<V>>(entry: &Entry<K, V>, plan: &P) -> Option<P::Answer> {
     match entry.failure() {
         Some(error) => plan.answer_error(error),
-        None => entry.with(|value| plan.answer(value)).flatten(),
+        None => plan.answer(&entry.upgraded()?),
     }
 }

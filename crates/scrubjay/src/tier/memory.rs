@@ -20,13 +20,13 @@ use std::sync::{Arc, OnceLock};
 use seize::{Collector, Guard, LocalGuard};
 
 use crate::clock::Timestamp;
-use crate::entry::{Account, Entry, Extra, Held, Tag};
+use crate::entry::{Account, Entry, Extra, Held};
 use crate::expiration::Lives;
 use crate::flight::Flights;
 use crate::policy::{Marking, Marks, Policy, Signals, Ticks, spread};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, OwnLine, PerThread};
-use ledger::{Ledger, Residents, Victim, Victims};
+use ledger::{Ledger, Victims};
 use limbo::Limbo;
 use table::{Number, Resident, Room, Table, Tagged, tag_of};
 
@@ -50,18 +50,18 @@ pub(crate) struct Memory<K, V> {
     /// By thread: whether it holds the lock of a shard.
     holds: PerThread<AtomicBool>,
     limbo: Limbo,
-    /// How much may gather in limbo: a hundredth of the capacity.
+    /// How much may gather in limbo: see `slack_of`.
     slack: AtomicU64,
     collector: Collector,
 }
 
-struct Shards<K, V> {
+pub(crate) struct Shards<K, V> {
     /// As many as two to the power of `bits`.
     shards: Box<[OwnLine<Shard<K, V>>]>,
     bits: u32,
 }
 
-struct Shard<K, V> {
+pub(crate) struct Shard<K, V> {
     table: Table<Entry<K, V>>,
     /// On lines of its own, because readers of the table do not look at it.
     state: OwnLine<Mutex<ShardState<K, V>>>,
@@ -102,7 +102,7 @@ pub(crate) struct Draft<K, V> {
 /// What a write pushed out; references are good for as long as the pin.
 pub(crate) struct Displaced<'g, K, V> {
     pub(crate) replaced: Option<Found<'g, K, V>>,
-    pub(crate) victims: Victims,
+    pub(crate) victims: Victims<'g, K, V>,
     /// Whether the draft came in.
     pub(crate) stored: bool,
     /// The entry, if it was too heavy to come in: dropped by the caller, outside the lock.
@@ -175,7 +175,7 @@ impl<K, V> Memory<K, V> {
             bounded: AtomicBool::new(bounded),
             holds: PerThread::default(),
             limbo: Limbo::default(),
-            slack: AtomicU64::new(capacity / 100),
+            slack: AtomicU64::new(Self::slack_of(capacity)),
             collector: Collector::new(),
         };
         if bounded {
@@ -187,10 +187,23 @@ impl<K, V> Memory<K, V> {
         memory
     }
 
+    /// Whether anybody could notice when an entry is dropped.
+    const HOLDS_SOMETHING: bool = std::mem::needs_drop::<K>() || std::mem::needs_drop::<V>();
+
+    /// How much may gather in limbo: a hundredth of the capacity, or some entries whose drop does nothing.
+    const fn slack_of(capacity: u64) -> u64 {
+        let slack = capacity / 100;
+        if Self::HOLDS_SOMETHING || slack > 256 {
+            slack
+        } else {
+            256
+        }
+    }
+
     /// How many entries a shard of a cache of plain entries comes to hold at most, by all odds.
     fn share_of(&self, capacity: u64) -> usize {
         let share = usize::try_from(capacity >> self.shards.bits).unwrap_or(usize::MAX);
-        share.saturating_add(share / 32 + 16)
+        share.saturating_add(share / 64 + 16)
     }
 
     #[inline]
@@ -222,6 +235,7 @@ impl<K, V> Memory<K, V> {
 
     /// Tells the policy of a hit in its sample, unless it is busy.
     #[cold]
+    #[inline(never)]
     fn tell_policy(&self, entry: &Entry<K, V>) {
         if let Some(mut ledger) = self.ledger.try_lock() {
             ledger.sampled(entry.tag(), entry.weight());
@@ -268,18 +282,15 @@ impl<K, V> Memory<K, V> {
         }
     }
 
-    /// Unlinks a victim of the ledger's; `None` if somebody else was faster. `pin` is older than the ledger's choice.
-    #[allow(unsafe_code, reason = "the ledger names entries by number")]
-    pub(crate) fn unlink<'g>(&self, victim: Victim, pin: &'g Pin<'_>) -> Option<Found<'g, K, V>> {
+    /// Unlinks a victim of the ledger's; false if somebody else was faster.
+    pub(crate) fn unlink(&self, victim: Found<'_, K, V>, pin: &Pin<'_>) -> bool {
         let shard = self.shards.of(victim.number);
-        // SAFETY: when the ledger chose it, after `pin` began, it was not unlinked.
-        let found = unsafe { shard.table.get(victim.number, pin) };
         let mut locked = self.lock_shard(shard, pin);
-        let was_there = shard.table.unlink(&mut locked.state.room, found, pin);
-        if victim.is_tagged {
+        let was_there = shard.table.unlink(&mut locked.state.room, victim, pin);
+        if !victim.tags().is_empty() {
             self.ledger.lock().left(victim.number);
         }
-        was_there.then_some(found)
+        was_there
     }
 
     /// Removes an entry that was seen under `pin`; false if it has left already.
@@ -298,51 +309,61 @@ impl<K, V> Memory<K, V> {
     }
 
     /// Closes the accounts of up to `most` entries whose time is over; the caller unlinks them.
-    pub(crate) fn expire(&self, now: Timestamp, most: usize, pin: &Pin<'_>) -> Victims {
+    pub(crate) fn expire<'g>(
+        &'g self,
+        now: Timestamp,
+        most: usize,
+        pin: &'g Pin<'_>,
+    ) -> Victims<'g, K, V> {
         let mut victims = Victims::default();
-        let residents = InTables { memory: self, pin };
+        let residents = self.residents(pin);
         (self.ledger.lock()).expire(now, most, &mut victims, &residents);
         victims
     }
 
-    pub(crate) fn set_capacity(&self, capacity: u64, pin: &Pin<'_>) -> Victims {
+    pub(crate) fn set_capacity<'g>(&'g self, capacity: u64, pin: &'g Pin<'_>) -> Victims<'g, K, V> {
         // Relaxed: an estimate that publishes nothing.
-        self.slack.store(capacity / 100, Ordering::Relaxed);
+        self.slack
+            .store(Self::slack_of(capacity), Ordering::Relaxed);
         let share = self.share_of(capacity);
         self.for_each_shard(pin, |mut locked| locked.state.room.expect(share));
         let mut victims = Victims::default();
         if capacity < u64::MAX {
             victims = self.account_for_all(pin);
         }
-        let residents = InTables { memory: self, pin };
+        let residents = self.residents(pin);
         (self.ledger.lock()).set_capacity(capacity, &mut victims, &residents);
         if capacity == 0 {
             for weightless in self.iter(pin) {
-                let number = weightless.number;
-                (self.ledger.lock()).evict(number, &mut victims, &residents);
+                self.ledger.lock().evict(weightless, &mut victims);
             }
         }
         victims
     }
 
     /// Gives every entry an account, now and from now on, and lets the policy know them.
-    pub(crate) fn account_for_all(&self, pin: &Pin<'_>) -> Victims {
+    pub(crate) fn account_for_all<'g>(&'g self, pin: &'g Pin<'_>) -> Victims<'g, K, V> {
         let mut victims = Victims::default();
         // SeqCst, and before the locks: whoever locks a shard after this did sees it.
         if self.bounded.swap(true, Ordering::SeqCst) {
             return victims;
         }
-        let residents = InTables { memory: self, pin };
+        let residents = self.residents(pin);
         self.ledger.lock().start_rules();
         self.for_each_shard(pin, |locked| {
             let mut ledger = self.ledger.lock();
             for found in locked.shard.table.iter(pin) {
-                ledger.introduce(found.number, &mut victims, &residents);
+                ledger.introduce(found, &mut victims, &residents);
             }
             // Relaxed: the shard's lock orders writers; `len` takes whatever it finds.
             locked.shard.unaccounted.store(0, Ordering::Relaxed);
         });
         victims
+    }
+
+    fn residents<'g>(&'g self, pin: &'g Pin<'_>) -> Residents<'g, K, V> {
+        let shards = &self.shards;
+        Residents { shards, pin }
     }
 
     fn unaccounted(&self) -> usize {
@@ -387,7 +408,7 @@ impl<K, V> Memory<K, V> {
     pub(crate) fn retire(&self, found: Found<'_, K, V>, at_once: bool, pin: &Pin<'_>) {
         let gathered = self.limbo.gather(&self.shards, found, pin);
         // Relaxed: an estimate that publishes nothing.
-        if at_once || gathered > self.slack.load(Ordering::Relaxed) {
+        if (at_once && Self::HOLDS_SOMETHING) || gathered > self.slack.load(Ordering::Relaxed) {
             self.limbo.flush(&self.shards, pin);
         }
     }
@@ -419,7 +440,7 @@ impl<K, V> Drop for Memory<K, V> {
     }
 }
 
-impl<K, V> Locked<'_, K, V> {
+impl<'a, K, V> Locked<'a, K, V> {
     pub(crate) fn find<'g>(
         &self,
         hash: u64,
@@ -440,7 +461,10 @@ impl<K, V> Locked<'_, K, V> {
         old: Option<Found<'g, K, V>>,
         now: Timestamp,
         pin: &'g Pin<'_>,
-    ) -> Displaced<'g, K, V> {
+    ) -> Displaced<'g, K, V>
+    where
+        'a: 'g,
+    {
         let mut displaced = Displaced {
             replaced: old,
             ..Displaced::default()
@@ -450,17 +474,17 @@ impl<K, V> Locked<'_, K, V> {
         let tick = (self.memory.ticks.as_ref()).map(|ticks| ticks.insertion(pin.thread_id()));
         let tag = tag_of(draft.hash);
         let entry = Entry::new(draft.key, tag, draft.held, draft.extra, tick);
-        let (table, room) = (&self.shard.table, &mut self.state.room);
-        let number = table.put(room, entry, pin);
+        let table = &self.shard.table;
+        let new = table.put(&mut self.state.room, entry, pin);
         if let Some(old) = old {
             self.close_account(old, pin);
         }
         if !needs_account {
             self.count_unaccounted(1);
-        } else if !self.account(number, is_failure, now, &mut displaced.victims, pin) {
+        } else if !self.account(new, is_failure, now, &mut displaced.victims, pin) {
             let room = &mut self.state.room;
-            // SAFETY: it was put in above, and the ledger did not take its number.
-            let entry = unsafe { table.take_back(room, number, pin) };
+            // SAFETY: it was put in above, the ledger did not take its number, and `new` is not used any more.
+            let entry = unsafe { table.take_back(room, new.number, pin) };
             displaced.refused = Some(Box::new(entry));
             if let Some(old) = old {
                 table.unlink(room, old, pin);
@@ -468,8 +492,8 @@ impl<K, V> Locked<'_, K, V> {
             return displaced;
         }
         match old {
-            Some(old) => table.replace(old, number, pin),
-            None => table.link(&mut self.state.room, tag, number, pin),
+            Some(old) => table.replace(old, new, pin),
+            None => table.link(&mut self.state.room, new, pin),
         }
         displaced.stored = true;
         displaced
@@ -484,21 +508,24 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// Opens the account of an entry that is in its place; false if it is too heavy to come in.
-    fn account(
+    fn account<'g>(
         &self,
-        number: Number,
+        new: Found<'_, K, V>,
         is_failure: bool,
         now: Timestamp,
-        victims: &mut Victims,
-        pin: &Pin<'_>,
-    ) -> bool {
+        victims: &mut Victims<'g, K, V>,
+        pin: &'g Pin<'_>,
+    ) -> bool
+    where
+        'a: 'g,
+    {
         let memory = self.memory;
-        let residents = InTables { memory, pin };
+        let residents = memory.residents(pin);
         let account = match is_failure {
             true => Account::Failure,
             false => Account::Fresh,
         };
-        (memory.ledger.lock()).admit(number, account, now, victims, &residents)
+        (memory.ledger.lock()).admit(new, account, now, victims, &residents)
     }
 
     fn count_unaccounted(&self, change: isize) {
@@ -512,9 +539,8 @@ impl<K, V> Locked<'_, K, V> {
         if found.account() == Account::None {
             self.count_unaccounted(-1);
         } else {
-            let memory = self.memory;
-            let residents = InTables { memory, pin };
-            (memory.ledger.lock()).remove(found.number, &residents);
+            let residents = self.memory.residents(pin);
+            self.memory.ledger.lock().remove(found, &residents);
         }
     }
 
@@ -537,59 +563,42 @@ impl<K, V> Locked<'_, K, V> {
     }
 }
 
-/// Answers the ledger's questions by looking at the entries that it knows.
-struct InTables<'a, K, V> {
-    memory: &'a Memory<K, V>,
-    pin: &'a Pin<'a>,
+/// Finds entries for those who know them by number: the ledger and the policy, under the ledger's lock.
+pub(crate) struct Residents<'g, K, V> {
+    shards: &'g Shards<K, V>,
+    pin: &'g Pin<'g>,
 }
 
-impl<K, V> InTables<'_, K, V> {
-    #[allow(unsafe_code, reason = "the ledger names entries by number")]
-    fn entry(&self, number: Number) -> &Entry<K, V> {
-        let table = &self.memory.shards.of(number).table;
-        // SAFETY: the ledger asks, under its lock, for entries that it has or is about to take: they are in their
-        // places, and nobody unlinks one and retires it before the ledger has let go of it, later than this pin began.
-        unsafe { table.get(number, self.pin) }.entry
+impl<'g, K, V> Residents<'g, K, V> {
+    #[inline]
+    #[allow(unsafe_code, reason = "ledger and policy name entries by number")]
+    fn of(&self, number: Number) -> Found<'g, K, V> {
+        let table = &self.shards.of(number).table;
+        // SAFETY: they ask, under the ledger's lock, for entries that they have or are about to take: those are in
+        // their places, and nobody retires one before the ledger has let go of it, later than this pin began.
+        unsafe { table.get(number, self.pin) }
     }
 }
 
-impl<K, V> Marks for InTables<'_, K, V> {
+impl<K, V> Marks for Residents<'_, K, V> {
     fn mark(&self, number: Number) -> u16 {
-        self.entry(number).mark()
+        self.of(number).mark()
     }
 
     fn set_mark(&self, number: Number, mark: u16) {
-        self.entry(number).set_mark(mark);
+        self.of(number).set_mark(mark);
     }
 
     fn tick(&self, number: Number) -> u64 {
-        self.entry(number).tick()
+        self.of(number).tick()
     }
 
     fn tag(&self, number: Number) -> u32 {
-        self.entry(number).tag()
+        self.of(number).tag()
     }
 
     fn weight(&self, number: Number) -> u64 {
-        self.entry(number).weight()
-    }
-}
-
-impl<K, V> Residents for InTables<'_, K, V> {
-    fn account(&self, number: Number) -> Account {
-        self.entry(number).account()
-    }
-
-    fn set_account(&self, number: Number, account: Account) {
-        self.entry(number).set_account(account);
-    }
-
-    fn end(&self, number: Number) -> Timestamp {
-        self.entry(number).end()
-    }
-
-    fn tags(&self, number: Number) -> &[Tag] {
-        self.entry(number).tags()
+        self.of(number).weight()
     }
 }
 

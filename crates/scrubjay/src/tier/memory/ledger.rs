@@ -10,42 +10,39 @@ use std::sync::Arc;
 
 use super::EXPIRED_PER_WRITE;
 use super::table::Number;
+use super::{Found, Residents};
 use crate::clock::Timestamp;
 use crate::entry::{Account, Tag};
 use crate::expiration::{Deadlines, Lives};
-use crate::policy::{Marks, Policy, Rules, Signals};
+use crate::policy::{Policy, Rules, Signals};
 use crate::removal::RemovalCause;
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 type FastSet<K> = HashSet<K, foldhash::fast::RandomState>;
 
-/// What the ledger asks of the entries themselves, and notes on them. It asks only about those it has, or takes.
-pub(crate) trait Residents: Marks {
-    fn account(&self, number: Number) -> Account;
-    fn set_account(&self, number: Number, account: Account);
-    /// The end of life, as moved by hits.
-    fn end(&self, number: Number) -> Timestamp;
-    fn tags(&self, number: Number) -> &[Tag];
-}
-
 /// An entry that must leave its table; its account is closed already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Victim {
-    pub(crate) number: Number,
+pub(crate) struct Victim<'g, K, V> {
+    pub(crate) found: Found<'g, K, V>,
     pub(crate) cause: RemovalCause,
-    /// Whether the ledger must be told when it has left its table.
-    pub(crate) is_tagged: bool,
 }
 
 /// Usually none or one, and then without an allocation.
-#[derive(Debug, Default)]
-pub(crate) struct Victims {
-    first: Option<Victim>,
-    rest: Vec<Victim>,
+pub(crate) struct Victims<'g, K, V> {
+    first: Option<Victim<'g, K, V>>,
+    rest: Vec<Victim<'g, K, V>>,
 }
 
-impl Victims {
-    fn push(&mut self, victim: Victim) {
+impl<K, V> Default for Victims<'_, K, V> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            rest: Vec::new(),
+        }
+    }
+}
+
+impl<'g, K, V> Victims<'g, K, V> {
+    fn push(&mut self, victim: Victim<'g, K, V>) {
         match &mut self.first {
             None => self.first = Some(victim),
             Some(_) => self.rest.push(victim),
@@ -57,9 +54,12 @@ impl Victims {
     }
 }
 
-impl IntoIterator for Victims {
-    type Item = Victim;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Victim>, std::vec::IntoIter<Victim>>;
+impl<'g, K, V> IntoIterator for Victims<'g, K, V> {
+    type Item = Victim<'g, K, V>;
+    type IntoIter = std::iter::Chain<
+        std::option::IntoIter<Victim<'g, K, V>>,
+        std::vec::IntoIter<Victim<'g, K, V>>,
+    >;
 
     fn into_iter(self) -> Self::IntoIter {
         self.first.into_iter().chain(self.rest)
@@ -126,86 +126,91 @@ impl Ledger {
     }
 
     /// Opens the account of an entry that is in its place, and makes room for it; false if it is too heavy.
-    pub(crate) fn admit(
+    pub(crate) fn admit<'g, K, V>(
         &mut self,
-        number: Number,
+        newcomer: Found<'_, K, V>,
         account: Account,
         now: Timestamp,
-        victims: &mut Victims,
-        residents: &impl Residents,
+        victims: &mut Victims<'g, K, V>,
+        residents: &Residents<'g, K, V>,
     ) -> bool {
-        let weight = residents.weight(number);
+        let weight = newcomer.weight();
         if weight > self.capacity || self.capacity == 0 {
             return false;
         }
-        if self.weight > self.capacity - weight {
+        let room = self.capacity - weight;
+        if self.weight > room {
             // What has expired gives way before anything fresh does.
-            self.expire(now, EXPIRED_PER_WRITE, victims, residents);
-            self.shrink_to(self.capacity - weight, victims, residents);
+            if !self.timed.is_empty() {
+                self.expire(now, EXPIRED_PER_WRITE, victims, residents);
+            }
+            self.shrink_to(room, victims, residents);
+            if self.weight > room {
+                return false;
+            }
         }
-        if self.weight > self.capacity - weight {
-            return false;
-        }
-        self.open(number, account, weight, residents);
+        self.open(newcomer, account, weight, residents);
         true
     }
 
-    fn open(&mut self, number: Number, account: Account, weight: u64, residents: &impl Residents) {
-        residents.set_account(number, account);
+    fn open<K, V>(
+        &mut self,
+        newcomer: Found<'_, K, V>,
+        account: Account,
+        weight: u64,
+        residents: &Residents<'_, K, V>,
+    ) {
+        newcomer.set_account(account);
         self.open += 1;
         self.fresh += usize::from(account == Account::Fresh);
         self.weight += weight;
-        for tag in residents.tags(number) {
+        if !newcomer.is_plain() {
+            self.open_furnished(newcomer);
+        }
+        if let Some(rules) = &mut self.rules
+            && weight > 0
+        {
+            rules.insert(newcomer.number, weight, residents);
+        }
+    }
+
+    /// What only some entries have in their accounts: tags and a deadline.
+    fn open_furnished<K, V>(&mut self, newcomer: Found<'_, K, V>) {
+        let number = newcomer.number;
+        for tag in newcomer.tags() {
             self.tags.entry(tag.clone()).or_default().insert(number);
         }
-        let end = residents.end(number);
+        let end = newcomer.end();
         if end < Timestamp::NEVER {
             self.next_serial += 1;
             self.timed.insert(number, self.next_serial);
             self.deadlines.push(end, (number, self.next_serial));
             self.drop_left_over_deadlines();
         }
-        if let Some(rules) = &mut self.rules
-            && weight > 0
-        {
-            rules.insert(number, weight, residents);
-        }
     }
 
     /// Lets the policy know an entry that came in before the rules were started, with an account or without.
-    pub(crate) fn introduce(
+    pub(crate) fn introduce<'g, K, V>(
         &mut self,
-        number: Number,
-        victims: &mut Victims,
-        residents: &impl Residents,
+        found: Found<'g, K, V>,
+        victims: &mut Victims<'g, K, V>,
+        residents: &Residents<'g, K, V>,
     ) {
-        let weight = residents.weight(number);
-        match residents.account(number) {
+        let weight = found.weight();
+        match found.account() {
             Account::None => {
                 self.shrink_to(self.capacity.saturating_sub(weight), victims, residents);
-                self.open(number, Account::Fresh, weight, residents);
+                self.open(found, Account::Fresh, weight, residents);
             }
             Account::Closed => {}
             _ => {
                 if let Some(rules) = &mut self.rules
                     && weight > 0
-                    && !rules.knows(number)
+                    && !rules.knows(found.number)
                 {
-                    rules.insert(number, weight, residents);
+                    rules.insert(found.number, weight, residents);
                 }
             }
-        }
-    }
-
-    /// Closes the account of an entry without a weight, for which the policy has no use.
-    pub(crate) fn evict(
-        &mut self,
-        number: Number,
-        victims: &mut Victims,
-        residents: &impl Residents,
-    ) {
-        if residents.account(number) != Account::Closed {
-            victims.push(self.condemn(number, RemovalCause::Evicted, residents));
         }
     }
 
@@ -216,37 +221,46 @@ impl Ledger {
         }
     }
 
-    /// Closes an entry's account; false if somebody else decided its removal before.
-    pub(crate) fn remove(&mut self, number: Number, residents: &impl Residents) -> bool {
-        if residents.account(number) == Account::Closed {
-            return false;
+    /// Closes the account of an entry without a weight, for which the policy has no use.
+    pub(crate) fn evict<'g, K, V>(
+        &mut self,
+        found: Found<'g, K, V>,
+        victims: &mut Victims<'g, K, V>,
+    ) {
+        if found.account() != Account::Closed {
+            victims.push(self.condemn(found, RemovalCause::Evicted));
         }
+    }
+
+    /// Closes an entry's account, unless somebody else decided its removal before.
+    pub(crate) fn remove<K, V>(&mut self, found: Found<'_, K, V>, residents: &Residents<'_, K, V>) {
+        if found.account() != Account::Closed {
+            self.forget(found, residents);
+            self.close(found);
+        }
+    }
+
+    /// Takes an entry away from the policy.
+    fn forget<K, V>(&mut self, found: Found<'_, K, V>, residents: &Residents<'_, K, V>) {
         if let Some(rules) = &mut self.rules
-            && residents.weight(number) > 0
+            && found.weight() > 0
         {
-            rules.remove(number, residents);
+            rules.remove(found.number, residents);
         }
-        self.close(number, residents);
-        true
     }
 
     /// Closes the account of an entry that has yet to leave its table.
-    fn condemn(
+    fn condemn<'g, K, V>(
         &mut self,
-        number: Number,
+        found: Found<'g, K, V>,
         cause: RemovalCause,
-        residents: &impl Residents,
-    ) -> Victim {
-        self.close(number, residents);
-        let tags = residents.tags(number);
+    ) -> Victim<'g, K, V> {
+        self.close(found);
+        let tags = found.tags();
         if !tags.is_empty() {
-            self.leaving.insert(number, tags.into());
+            self.leaving.insert(found.number, tags.into());
         }
-        Victim {
-            number,
-            cause,
-            is_tagged: !tags.is_empty(),
-        }
+        Victim { found, cause }
     }
 
     /// A tagged victim has left its table.
@@ -255,25 +269,36 @@ impl Ledger {
     }
 
     /// Closes an account but for the policy's part.
-    fn close(&mut self, number: Number, residents: &impl Residents) {
+    fn close<K, V>(&mut self, found: Found<'_, K, V>) {
         self.open -= 1;
-        self.fresh -= usize::from(residents.account(number) == Account::Fresh);
-        self.weight -= residents.weight(number);
-        residents.set_account(number, Account::Closed);
-        for tag in residents.tags(number) {
+        self.fresh -= usize::from(found.account() == Account::Fresh);
+        self.weight -= found.weight();
+        found.set_account(Account::Closed);
+        if !found.is_plain() {
+            self.close_furnished(found);
+        }
+    }
+
+    fn close_furnished<K, V>(&mut self, found: Found<'_, K, V>) {
+        for tag in found.tags() {
             if let Some(numbers) = self.tags.get_mut(tag) {
-                numbers.remove(&number);
+                numbers.remove(&found.number);
                 if numbers.is_empty() {
                     self.tags.remove(tag);
                 }
             }
         }
-        if residents.end(number) < Timestamp::NEVER {
-            self.timed.remove(&number);
+        if found.end() < Timestamp::NEVER {
+            self.timed.remove(&found.number);
         }
     }
 
-    fn shrink_to(&mut self, weight: u64, victims: &mut Victims, residents: &impl Residents) {
+    fn shrink_to<'g, K, V>(
+        &mut self,
+        weight: u64,
+        victims: &mut Victims<'g, K, V>,
+        residents: &Residents<'g, K, V>,
+    ) {
         while self.weight > weight {
             let victim = self
                 .rules
@@ -281,15 +306,15 @@ impl Ledger {
                 .and_then(|rules| rules.victim(residents));
             // Nobody is known to the policy while its rules are being started.
             let Some(number) = victim else { break };
-            victims.push(self.condemn(number, RemovalCause::Evicted, residents));
+            victims.push(self.condemn(residents.of(number), RemovalCause::Evicted));
         }
     }
 
-    pub(crate) fn set_capacity(
+    pub(crate) fn set_capacity<'g, K, V>(
         &mut self,
         capacity: u64,
-        victims: &mut Victims,
-        residents: &impl Residents,
+        victims: &mut Victims<'g, K, V>,
+        residents: &Residents<'g, K, V>,
     ) {
         self.capacity = capacity;
         if let Some(rules) = &mut self.rules {
@@ -299,34 +324,33 @@ impl Ledger {
     }
 
     /// Closes the accounts of up to `most` entries whose time is over.
-    pub(crate) fn expire(
+    pub(crate) fn expire<'g, K, V>(
         &mut self,
         now: Timestamp,
         most: usize,
-        victims: &mut Victims,
-        residents: &impl Residents,
+        victims: &mut Victims<'g, K, V>,
+        residents: &Residents<'g, K, V>,
     ) {
         for _ in 0..most {
             let Some((number, serial)) = self.deadlines.pop_due(now) else {
                 break;
             };
             if self.timed.get(&number) == Some(&serial)
-                && let Some(victim) = self.expire_one(number, serial, now, residents)
+                && let Some(victim) = self.expire_one(residents.of(number), serial, now, residents)
             {
                 victims.push(victim);
             }
         }
     }
 
-    fn expire_one(
+    fn expire_one<'g, K, V>(
         &mut self,
-        number: Number,
+        found: Found<'g, K, V>,
         serial: u64,
         now: Timestamp,
-        residents: &impl Residents,
-    ) -> Option<Victim> {
-        let end = residents.end(number);
-        let account = residents.account(number);
+        residents: &Residents<'g, K, V>,
+    ) -> Option<Victim<'g, K, V>> {
+        let (end, account) = (found.end(), found.account());
         let kept_until = match account {
             Account::Failure => end,
             _ => self.lives.kept_until(end),
@@ -334,18 +358,14 @@ impl Ledger {
         let again = if now < end { end } else { kept_until };
         if now < again {
             if now >= end && account == Account::Fresh {
-                residents.set_account(number, Account::Stale);
+                found.set_account(Account::Stale);
                 self.fresh -= 1;
             }
-            self.deadlines.push(again, (number, serial));
+            self.deadlines.push(again, (found.number, serial));
             return None;
         }
-        if let Some(rules) = &mut self.rules
-            && residents.weight(number) > 0
-        {
-            rules.remove(number, residents);
-        }
-        Some(self.condemn(number, RemovalCause::Expired, residents))
+        self.forget(found, residents);
+        Some(self.condemn(found, RemovalCause::Expired))
     }
 
     /// Forgets deadlines of entries that are gone once they are the larger part.

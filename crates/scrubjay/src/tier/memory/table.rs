@@ -26,9 +26,10 @@ use seize::LocalGuard;
 
 use published::Published;
 use slab::{Slab, Vacancies};
-use slots::{Slots, Tag};
+use slots::{Place, Slots, Tag};
 
-pub(crate) use slots::Number;
+/// The number of an entry among those of all tables of a cache.
+pub(crate) type Number = u32;
 
 /// What a table holds: anything that knows half of its own hash.
 pub(crate) trait Tagged {
@@ -62,6 +63,9 @@ pub(crate) struct Table<E: Tagged> {
     /// Odd while slots move towards their homes, and then another even number.
     version: AtomicU64,
     slab: Slab<E>,
+    /// Which of the cache's tables this is: the lower `bits` of its entries' numbers.
+    index: u32,
+    bits: u32,
 }
 
 /// An entry of a table, and the number of its place.
@@ -92,7 +96,9 @@ impl<E: Tagged> Table<E> {
         Self {
             slots: Published::new(Slots::for_entries(0)),
             version: AtomicU64::new(0),
-            slab: Slab::new(index, bits),
+            slab: Slab::new(),
+            index,
+            bits,
         }
     }
 
@@ -106,8 +112,8 @@ impl<E: Tagged> Table<E> {
     ) -> Option<Resident<'g, E>> {
         loop {
             let version = self.version();
-            let found = self.slots.get(guard).walk(tag, |_, number| {
-                let resident = self.resident(number, guard);
+            let found = self.slots.get(guard).walk(tag, |_, place| {
+                let resident = self.resident(place, guard);
                 matches(resident.entry).then_some(resident)
             });
             if found.is_some() || self.is_still(version) {
@@ -133,11 +139,16 @@ impl<E: Tagged> Table<E> {
     }
 
     #[inline]
-    fn resident<'g>(&self, number: Number, guard: &'g LocalGuard<'_>) -> Resident<'g, E> {
+    fn resident<'g>(&self, place: Place, guard: &'g LocalGuard<'_>) -> Resident<'g, E> {
         // SAFETY: this module calls it with what it read in a slot under `guard`: the entry was put in before its
-        // number was, and is freed only when the guards that could read that number have ended.
-        let entry = unsafe { self.slab.get(number, guard) };
+        // place was told, and is freed only when the guards that could read it there have ended.
+        let entry = unsafe { self.slab.get(place, guard) };
+        let number = place << self.bits | self.index;
         Resident { number, entry }
+    }
+
+    fn place(&self, number: Number) -> Place {
+        number >> self.bits
     }
 
     /// Shows the entry of a number.
@@ -151,12 +162,22 @@ impl<E: Tagged> Table<E> {
         number: Number,
         guard: &'g LocalGuard<'_>,
     ) -> Resident<'g, E> {
-        self.resident(number, guard)
+        self.resident(self.place(number), guard)
     }
 
     /// Puts an entry in a place, where nobody finds it yet.
-    pub(crate) fn put(&self, room: &mut Room, entry: E, guard: &LocalGuard<'_>) -> Number {
-        self.slab.put(&mut room.vacancies, entry, guard)
+    pub(crate) fn put<'g>(
+        &self,
+        room: &mut Room,
+        entry: E,
+        guard: &'g LocalGuard<'_>,
+    ) -> Resident<'g, E> {
+        let place = self.slab.put(&mut room.vacancies, entry, guard);
+        assert!(
+            place < u32::MAX >> self.bits,
+            "scrubjay: a cache holds fewer than 2^32 entries"
+        );
+        self.resident(place, guard)
     }
 
     /// Takes an entry out that [`put`](Self::put) put in.
@@ -171,17 +192,19 @@ impl<E: Tagged> Table<E> {
         guard: &LocalGuard<'_>,
     ) -> E {
         // SAFETY: the caller's promise.
-        unsafe { self.slab.take_back(&mut room.vacancies, number, guard) }
+        let place = self.place(number);
+        unsafe { self.slab.take_back(&mut room.vacancies, place, guard) }
     }
 
     /// Lets an entry be found whose key is not in the table, and which was put in.
-    pub(crate) fn link(&self, room: &mut Room, tag: Tag, number: Number, guard: &LocalGuard<'_>) {
+    pub(crate) fn link(&self, room: &mut Room, new: Resident<'_, E>, guard: &LocalGuard<'_>) {
+        let (tag, place) = (new.entry.tag(), self.place(new.number));
         if self.slots.get(guard).is_full(room.entries) {
             let grown = room.entries + room.entries / 2 + 4;
             let expected = room.expected.max(room.entries + room.entries / 16);
             self.rebuild(grown.min(expected.max(room.entries + 1)), guard);
         }
-        while !self.slots.get(guard).insert(tag, number) {
+        while !self.slots.get(guard).insert(tag, place) {
             // The last slots are taken: in a copy there are others behind them.
             self.rebuild(room.entries + 1, guard);
         }
@@ -194,10 +217,15 @@ impl<E: Tagged> Table<E> {
     }
 
     /// Links an entry that was put in in the place of `old`, which has an equal key and is in the table.
-    pub(crate) fn replace(&self, old: Resident<'_, E>, number: Number, guard: &LocalGuard<'_>) {
+    pub(crate) fn replace(
+        &self,
+        old: Resident<'_, E>,
+        new: Resident<'_, E>,
+        guard: &LocalGuard<'_>,
+    ) {
         let index = self.index_of(old, guard);
         let index = index.expect("an entry found under the lock is in the table");
-        (self.slots.get(guard)).replace(index, old.entry.tag(), number);
+        (self.slots.get(guard)).replace(index, old.entry.tag(), self.place(new.number));
     }
 
     /// Takes `old` out; false if it is not in the table. It is shown to those who saw it until it is freed.
@@ -224,9 +252,8 @@ impl<E: Tagged> Table<E> {
 
     fn index_of(&self, resident: Resident<'_, E>, guard: &LocalGuard<'_>) -> Option<usize> {
         let tag = resident.entry.tag();
-        (self.slots.get(guard)).walk(tag, |index, number| {
-            (number == resident.number).then_some(index)
-        })
+        let wanted = self.place(resident.number);
+        (self.slots.get(guard)).walk(tag, |index, place| (place == wanted).then_some(index))
     }
 
     /// Takes every entry out.
@@ -257,20 +284,20 @@ impl<E: Tagged> Table<E> {
             let from = next?;
             loop {
                 let version = self.version();
-                let (numbers, rest) = self.slots.get(guard).some_from(from);
+                let (places, rest) = self.slots.get(guard).some_from(from);
                 if self.is_still(version) {
                     next = rest;
-                    return Some(numbers);
+                    return Some(places);
                 }
                 std::hint::spin_loop();
             }
         });
-        some.flatten().map(|number| self.resident(number, guard))
+        some.flatten().map(|place| self.resident(place, guard))
     }
 
     /// Where an entry lies, for [`free`](Self::free).
     pub(crate) fn address(&self, number: Number, guard: &LocalGuard<'_>) -> *mut E {
-        self.slab.address(number, guard)
+        self.slab.address(self.place(number), guard)
     }
 
     /// Drops an entry, and makes its place vacant.
@@ -281,12 +308,12 @@ impl<E: Tagged> Table<E> {
     /// only call for it.
     pub(crate) unsafe fn free(&self, number: Number, entry: *mut E) {
         // SAFETY: the caller's promise.
-        unsafe { self.slab.free(number, entry) };
+        unsafe { self.slab.free(self.place(number), entry) };
     }
 
     /// Drops an entry that was unlinked and is not to be freed by anybody else.
     pub(crate) fn drop_unlinked(&mut self, number: Number) {
-        self.slab.drop_all([number]);
+        self.slab.drop_all([number >> self.bits]);
     }
 
     /// Checks the invariants that one look under the shard's lock can check.
@@ -301,8 +328,8 @@ impl<E: Tagged> Table<E> {
 
 impl<E: Tagged> Drop for Table<E> {
     fn drop(&mut self) {
-        let numbers: Vec<Number> = self.slots.get_mut().numbers().collect();
-        self.slab.drop_all(numbers);
+        let places: Vec<Place> = self.slots.get_mut().places().collect();
+        self.slab.drop_all(places);
     }
 }
 

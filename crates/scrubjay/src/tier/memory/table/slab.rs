@@ -1,10 +1,10 @@
-//! Places for entries, by number: chunks that never move.
+//! Places for entries: chunks of cells that never move.
 //!
-//! A number's chunk and its place there follow from the number alone (its lower bits name the table). Chunks grow with the slab, by a sixteenth
-//! of it, so little is unused and nothing is ever copied. Whoever holds the shard's lock puts entries in;
-//! [`Slab::free`] takes them out when no reader can see them, on whatever thread finds that.
+//! A place's chunk and its cell there follow from its number alone. Chunks grow with the slab, by a sixteenth of it,
+//! so little is unused and nothing is ever copied. Whoever holds the shard's lock puts entries in; [`Slab::free`] takes
+//! them out when no reader can see them, on whatever thread finds that.
 //!
-//! Invariant: a place is written once between two times that it is vacant.
+//! Invariant: a cell is written once between two times that its place is vacant.
 
 #![allow(
     unsafe_code,
@@ -19,140 +19,121 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use seize::LocalGuard;
 
 use super::published::Published;
-use super::slots::Number;
+use super::slots::Place;
 use crate::sync::Mutex;
 
-/// One entry's place.
-struct Place<E>(UnsafeCell<MaybeUninit<E>>);
+/// The memory of one place.
+struct Cell<E>(UnsafeCell<MaybeUninit<E>>);
 
 /// Where the chunks are, by their numbers; null behind the last one.
-type Chunks<E> = Box<[AtomicPtr<Place<E>>]>;
+type Chunks<E> = Box<[AtomicPtr<Cell<E>>]>;
 
 pub(super) struct Slab<E> {
-    /// Which of how many tables it serves (two to the power of `bits`): the lower bits of its numbers.
-    index: u32,
-    bits: u32,
     chunks: Published<Chunks<E>>,
-    /// Numbers whose entries were freed since the writer last took them.
-    freed: Mutex<Vec<Number>>,
+    /// Places whose entries were freed since the writer last took them.
+    freed: Mutex<Vec<Place>>,
 }
 
-// SAFETY: a place's entry is written by one writer before others are told its number, shown as `&E`, and dropped by
+// SAFETY: a cell's entry is written by one writer before others are told its place, shown as `&E`, and dropped by
 // one thread after all others let go of it: the terms of `RwLock<E>`. The chunks' pointers are owned by the slab.
 unsafe impl<E: Send> Send for Slab<E> {}
 // SAFETY: as above.
 unsafe impl<E: Send + Sync> Sync for Slab<E> {}
 
-/// The numbers that the writer may give out. Lives inside the shard's lock.
+/// The places that the writer may fill. Lives inside the shard's lock.
 #[derive(Debug, Default)]
 pub(super) struct Vacancies {
-    vacant: Vec<Number>,
-    /// All numbers from here on were never used.
-    unused: Number,
+    vacant: Vec<Place>,
+    /// All places from here on were never used.
+    unused: Place,
 }
 
-/// The chunk of a number, and the place there: 32 chunks of 16 places, then 16 chunks for each doubling.
+/// The chunk of a place, and the cell there: 32 chunks of 16 cells, then 16 chunks for each doubling.
 #[inline]
-fn place_of(number: Number) -> (usize, usize) {
-    let number = number as usize;
-    let bits = (number | 256).ilog2() as usize - 4;
-    (
-        (number >> bits) + (bits - 4) * 16,
-        number & ((1 << bits) - 1),
-    )
+fn cell_of(place: Place) -> (usize, usize) {
+    let place = place as usize;
+    let bits = (place | 256).ilog2() as usize - 4;
+    ((place >> bits) + (bits - 4) * 16, place & ((1 << bits) - 1))
 }
 
 fn chunk_size(chunk: usize) -> usize {
     16 << (chunk.saturating_sub(16) / 16)
 }
 
-fn new_chunk<E>(size: usize) -> *mut Place<E> {
-    let mut places: Vec<Place<E>> = Vec::with_capacity(size);
-    // SAFETY: the capacity is `size`, and a place may be uninitialized.
-    unsafe { places.set_len(size) };
-    Box::into_raw(places.into_boxed_slice()).cast()
+fn new_chunk<E>(size: usize) -> *mut Cell<E> {
+    let mut cells: Vec<Cell<E>> = Vec::with_capacity(size);
+    // SAFETY: the capacity is `size`, and a cell may be uninitialized.
+    unsafe { cells.set_len(size) };
+    Box::into_raw(cells.into_boxed_slice()).cast()
 }
 
 impl<E> Slab<E> {
-    /// For the table `index` of `2^bits`, whose numbers do not collide.
-    pub(super) fn new(index: u32, bits: u32) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            index,
-            bits,
             chunks: Published::new(Chunks::default()),
             freed: Mutex::new(Vec::new()),
         }
     }
 
     #[inline]
-    fn place(&self, number: Number, guard: &LocalGuard<'_>) -> *mut MaybeUninit<E> {
-        let (chunk, place) = place_of(number >> self.bits);
-        // Relaxed: whoever learnt the number, learnt of the chunk that was made before it.
+    fn cell(&self, place: Place, guard: &LocalGuard<'_>) -> *mut MaybeUninit<E> {
+        let (chunk, cell) = cell_of(place);
+        // Relaxed: whoever learnt the place, learnt of the chunk that was made before it.
         let chunk = self.chunks.get(guard)[chunk].load(Ordering::Relaxed);
-        // SAFETY: numbers are given out only below the end of the last chunk, and chunks live as long as the slab.
-        UnsafeCell::raw_get(unsafe { &raw const (*chunk.add(place)).0 })
+        // SAFETY: places are given out only below the end of the last chunk, and chunks live as long as the slab.
+        UnsafeCell::raw_get(unsafe { &raw const (*chunk.add(cell)).0 })
     }
 
-    /// Shows the entry of a number.
+    /// Shows the entry of a place.
     ///
     /// # Safety
     ///
     /// The entry was put in, and [`free`](Self::free) may not be called before `guard` ends: it is in the table, or was
     /// unlinked after `guard` began.
     #[inline]
-    pub(super) unsafe fn get<'g>(&self, number: Number, guard: &'g LocalGuard<'_>) -> &'g E {
+    pub(super) unsafe fn get<'g>(&self, place: Place, guard: &'g LocalGuard<'_>) -> &'g E {
         // SAFETY: the caller's promise: the entry is there and stays.
-        unsafe { (*self.place(number, guard)).assume_init_ref() }
+        unsafe { (*self.cell(place, guard)).assume_init_ref() }
     }
 
     /// Puts an entry in a vacant place. Under the shard's lock, which `vacancies` shows.
-    pub(super) fn put(
-        &self,
-        vacancies: &mut Vacancies,
-        entry: E,
-        guard: &LocalGuard<'_>,
-    ) -> Number {
-        let number = self.vacancy(vacancies, guard);
+    pub(super) fn put(&self, vacancies: &mut Vacancies, entry: E, guard: &LocalGuard<'_>) -> Place {
+        let place = self.vacancy(vacancies, guard);
         // SAFETY: the place is vacant and this is the only writer: no other reference to it exists.
-        unsafe { (*self.place(number, guard)).write(entry) };
-        number
+        unsafe { (*self.cell(place, guard)).write(entry) };
+        place
     }
 
     /// Takes back an entry that no table ever showed.
     ///
     /// # Safety
     ///
-    /// The entry was put in by this caller, and nobody else knows its number.
+    /// The entry was put in by this caller, and nobody else knows its place.
     pub(super) unsafe fn take_back(
         &self,
         vacancies: &mut Vacancies,
-        number: Number,
+        place: Place,
         guard: &LocalGuard<'_>,
     ) -> E {
-        vacancies.vacant.push(number);
+        vacancies.vacant.push(place);
         // SAFETY: the caller's promise: the entry is there, and this is the only reference.
-        unsafe { (*self.place(number, guard)).assume_init_read() }
+        unsafe { (*self.cell(place, guard)).assume_init_read() }
     }
 
-    fn vacancy(&self, vacancies: &mut Vacancies, guard: &LocalGuard<'_>) -> Number {
-        if let Some(number) = vacancies.vacant.pop() {
-            return number;
+    fn vacancy(&self, vacancies: &mut Vacancies, guard: &LocalGuard<'_>) -> Place {
+        if let Some(place) = vacancies.vacant.pop() {
+            return place;
         }
         std::mem::swap(&mut vacancies.vacant, &mut *self.freed.lock());
-        if let Some(number) = vacancies.vacant.pop() {
-            return number;
+        if let Some(place) = vacancies.vacant.pop() {
+            return place;
         }
-        let (chunk, place) = place_of(vacancies.unused);
-        if place == 0 {
+        let (chunk, cell) = cell_of(vacancies.unused);
+        if cell == 0 {
             self.add_chunk(chunk, guard);
         }
-        let number = vacancies.unused << self.bits | self.index;
-        assert!(
-            vacancies.unused < u32::MAX >> self.bits,
-            "scrubjay: a cache holds fewer than 2^32 entries"
-        );
         vacancies.unused += 1;
-        number
+        vacancies.unused - 1
     }
 
     fn add_chunk(&self, number: usize, guard: &LocalGuard<'_>) {
@@ -173,30 +154,30 @@ impl<E> Slab<E> {
     }
 
     /// Where an entry lies, for [`free`](Self::free).
-    pub(super) fn address(&self, number: Number, guard: &LocalGuard<'_>) -> *mut E {
-        self.place(number, guard).cast()
+    pub(super) fn address(&self, place: Place, guard: &LocalGuard<'_>) -> *mut E {
+        self.cell(place, guard).cast()
     }
 
     /// Drops an entry that nobody can see any more, and makes its place vacant.
     ///
     /// # Safety
     ///
-    /// `entry` is the address of `number`, the entry was put in and unlinked, every guard that began before it was
+    /// `entry` is the address of `place`, the entry was put in and unlinked, every guard that began before it was
     /// unlinked has ended, and this is the only call for it.
-    pub(super) unsafe fn free(&self, number: Number, entry: *mut E) {
-        let vacate = OnDrop(|| self.freed.lock().push(number));
+    pub(super) unsafe fn free(&self, place: Place, entry: *mut E) {
+        let vacate = OnDrop(|| self.freed.lock().push(place));
         // SAFETY: the caller's promise: the entry is there, and this is the only reference.
         unsafe { ptr::drop_in_place(entry) };
         drop(vacate);
     }
 
-    /// Drops the entries of these numbers and leaves their places as they are.
-    pub(super) fn drop_all(&mut self, numbers: impl IntoIterator<Item = Number>) {
-        for number in numbers {
-            let (chunk, place) = place_of(number >> self.bits);
+    /// Drops the entries of these places and leaves the places as they are.
+    pub(super) fn drop_all(&mut self, places: impl IntoIterator<Item = Place>) {
+        for place in places {
+            let (chunk, cell) = cell_of(place);
             let chunk = *self.chunks.get_mut()[chunk].get_mut();
-            // SAFETY: `&mut self`: nobody else has a reference, and the caller's numbers are of entries that are there.
-            unsafe { (*(*chunk.add(place)).0.get()).assume_init_drop() };
+            // SAFETY: `&mut self`: nobody else has a reference, and the caller's places have entries that are there.
+            unsafe { (*(*chunk.add(cell)).0.get()).assume_init_drop() };
         }
     }
 }
@@ -225,16 +206,16 @@ impl<E> Drop for Slab<E> {
 
 #[cfg(test)]
 mod tests {
-    use super::{chunk_size, place_of};
+    use super::{cell_of, chunk_size};
 
     #[test]
     fn chunks_follow_each_other_without_a_gap() {
-        let (mut chunk, mut place) = (0, 0);
-        for number in 0..1 << 20 {
-            assert_eq!(place_of(number), (chunk, place));
-            place += 1;
-            if place == chunk_size(chunk) {
-                (chunk, place) = (chunk + 1, 0);
+        let (mut chunk, mut cell) = (0, 0);
+        for place in 0..1 << 20 {
+            assert_eq!(cell_of(place), (chunk, cell));
+            cell += 1;
+            if cell == chunk_size(chunk) {
+                (chunk, cell) = (chunk + 1, 0);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Where the entries of a table are, by the hash of their key: numbers in the order of their tags.
+//! Where the entries of a table are, by the hash of their key: places in the order of their tags.
 //!
 //! A tag is half a hash. Its home is its share of the array, `tag × homes ÷ 2³²`, so homes grow with tags; and
 //! slots lie in the order of their tags, as near behind their homes as they can (linear probing with ordered
@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Half a hash: what a slot knows of its entry's key.
 pub(crate) type Tag = u32;
 
-/// The number of an entry's place in its table.
-pub(crate) type Number = u32;
+/// Where an entry is among those of its table.
+pub(super) type Place = u32;
 
 /// One array of slots.
 #[derive(Debug)]
@@ -26,10 +26,10 @@ pub(super) struct Slots {
     slots: Box<[AtomicU64]>,
 }
 
-/// Zero for an empty slot, because a number is stored as the one after it.
+/// Zero for an empty slot, because a place is stored as the number after it.
 #[inline]
-fn packed(tag: Tag, number: Number) -> u64 {
-    u64::from(tag) << 32 | u64::from(number) + 1
+fn packed(tag: Tag, place: Place) -> u64 {
+    u64::from(tag) << 32 | u64::from(place) + 1
 }
 
 #[inline]
@@ -41,9 +41,9 @@ fn tag(slot: u64) -> Tag {
 #[inline]
 #[allow(
     clippy::cast_possible_truncation,
-    reason = "the lower half is the number, and one more"
+    reason = "the lower half is the place, and one more"
 )]
-fn number(slot: u64) -> Number {
+fn place(slot: u64) -> Place {
     (slot as u32).wrapping_sub(1)
 }
 
@@ -85,51 +85,53 @@ impl Slots {
         entries * LOAD.1 >= self.homes as usize * LOAD.0
     }
 
-    /// Visits the numbers under a tag in order, until `visit` has what it wants.
+    /// Visits the places under a tag in order, until `visit` has what it wants.
     #[inline]
     pub(super) fn walk<R>(
         &self,
         wanted: Tag,
-        mut visit: impl FnMut(usize, Number) -> Option<R>,
+        mut visit: impl FnMut(usize, Place) -> Option<R>,
     ) -> Option<R> {
-        let home = home(self.homes, wanted);
-        for (index, slot) in self.slots.iter().enumerate().skip(home) {
-            // Acquire: pairs with the Release stores below, so the entry of the number is seen whole.
-            let slot = slot.load(Ordering::Acquire);
-            if slot == 0 || tag(slot) > wanted {
+        let mut index = home(self.homes, wanted);
+        loop {
+            // Acquire: pairs with the Release stores below, so the entry in the place is seen whole.
+            let slot = self.slots.get(index)?.load(Ordering::Acquire);
+            if tag(slot) >= wanted {
+                if slot == 0 || tag(slot) > wanted {
+                    return None;
+                }
+                if let Some(found) = visit(index, place(slot)) {
+                    return Some(found);
+                }
+            } else if slot == 0 {
                 return None;
             }
-            if tag(slot) == wanted
-                && let Some(found) = visit(index, number(slot))
-            {
-                return Some(found);
-            }
+            index += 1;
         }
-        None
     }
 
-    /// Puts a number behind the others of its tag; false if there is no empty slot to move the rest to.
-    pub(super) fn insert(&self, new: Tag, number: Number) -> bool {
+    /// Puts a place behind the others of its tag; false if there is no empty slot to move the rest to.
+    pub(super) fn insert(&self, new: Tag, place: Place) -> bool {
         let home = home(self.homes, new);
-        let Some(place) = self.first_from(home, |slot| slot == 0 || tag(slot) > new) else {
+        let Some(index) = self.first_from(home, |slot| slot == 0 || tag(slot) > new) else {
             return false;
         };
-        let Some(end) = self.first_from(place, |slot| slot == 0) else {
+        let Some(end) = self.first_from(index, |slot| slot == 0) else {
             return false;
         };
         if end + 1 == self.slots.len() {
             return false;
         }
-        for index in (place..end).rev() {
-            self.store(index + 1, self.load(index));
+        for moved in (index..end).rev() {
+            self.store(moved + 1, self.load(moved));
         }
-        self.store(place, packed(new, number));
+        self.store(index, packed(new, place));
         true
     }
 
-    /// Puts another number in the place of one.
-    pub(super) fn replace(&self, index: usize, tag: Tag, number: Number) {
-        self.store(index, packed(tag, number));
+    /// Puts another place where one is.
+    pub(super) fn replace(&self, index: usize, tag: Tag, place: Place) {
+        self.store(index, packed(tag, place));
     }
 
     /// Empties a slot, and moves those behind it towards their homes.
@@ -146,11 +148,11 @@ impl Slots {
         self.store(hole, 0);
     }
 
-    /// The numbers of the tags from `from` on, up to the end of some tag, and the tag after that.
+    /// The places under the tags from `from` on, up to the end of some tag, and the tag after that.
     ///
     /// All of them were there at one moment if no removal came between.
-    pub(super) fn some_from(&self, from: Tag) -> (Vec<Number>, Option<Tag>) {
-        let mut numbers = Vec::new();
+    pub(super) fn some_from(&self, from: Tag) -> (Vec<Place>, Option<Tag>) {
+        let mut places = Vec::new();
         let mut last = from;
         for slot in &self.slots[home(self.homes, from)..] {
             // Acquire: as in `walk`.
@@ -158,19 +160,19 @@ impl Slots {
             if slot == 0 || tag(slot) < from {
                 continue;
             }
-            if numbers.len() >= SOME && tag(slot) > last {
-                return (numbers, Some(tag(slot)));
+            if places.len() >= SOME && tag(slot) > last {
+                return (places, Some(tag(slot)));
             }
             last = tag(slot);
-            numbers.push(number(slot));
+            places.push(place(slot));
         }
-        (numbers, None)
+        (places, None)
     }
 
-    /// All numbers; nobody may be changing them.
-    pub(super) fn numbers(&mut self) -> impl Iterator<Item = Number> {
+    /// All places; nobody may be changing them.
+    pub(super) fn places(&mut self) -> impl Iterator<Item = Place> {
         let slots = self.slots.iter_mut().map(|slot| *slot.get_mut());
-        slots.filter(|slot| *slot != 0).map(number)
+        slots.filter(|slot| *slot != 0).map(place)
     }
 
     fn first_from(&self, index: usize, is_it: impl Fn(u64) -> bool) -> Option<usize> {
@@ -208,10 +210,10 @@ impl Slots {
     }
 }
 
-/// How full an array may be, as a fraction: at this load a walk looks at three slots on average.
-const LOAD: (usize, usize) = (4, 5);
+/// How full an array may be, as a fraction: at this load a walk looks at three to four slots on average.
+const LOAD: (usize, usize) = (5, 6);
 
-/// How many numbers are looked at between two questions whether a removal came between.
+/// How many places are looked at between two questions whether a removal came between.
 const SOME: usize = 64;
 
 /// Slots after the last home.
