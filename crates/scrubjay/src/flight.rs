@@ -46,7 +46,12 @@ pub(crate) fn label<K, V>(naming: Option<&Naming<K>>, key: &K) -> String {
 pub(crate) fn name<K, V>(naming: Option<&Naming<K>>) -> String {
     naming
         .and_then(|naming| naming.name.clone())
-        .unwrap_or_else(|| format!("{} → {}", short::<K>(), short::<V>()))
+        .unwrap_or_else(typed::<K, V>)
+}
+
+/// What a cache is called that nobody named.
+fn typed<K, V>() -> String {
+    format!("{} → {}", short::<K>(), short::<V>())
 }
 
 /// A type's name without the paths of its parts.
@@ -111,6 +116,11 @@ impl<K, V> Flight<K, V> {
         }
         let fences = self.fences.lock();
         fences.iter().position(|fence| tags.contains(fence))
+    }
+
+    /// Whether it is called otherwise than by its types.
+    fn is_named(&self) -> bool {
+        self.naming.is_some()
     }
 
     pub(crate) fn label(&self) -> String {

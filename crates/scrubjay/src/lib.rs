@@ -24,6 +24,7 @@
 //! | a function | [`#[memoize]`](macro@memoize), or [`memoize()`] for a closure |
 //! | keys and values of your own | [`Cache`] and its [`Builder`] |
 //! | a question about what the cache did | [`Cache::stats`], [`trace()`] |
+//! | a question about its capacity, or whether it pays | [`Cache::advice`] |
 //! | a test that depends on time | [`ManualClock`] |
 //!
 //! # What it promises
@@ -56,7 +57,7 @@
 //!
 //! # What is not here yet
 //!
-//! Tiers below memory (disk, Redis) and advice on capacity. What was loaded lives as long as the process, or as
+//! Tiers below memory (disk, Redis). What was loaded lives as long as the process, or as
 //! a snapshot that you save and load.
 //!
 //! # Limits
@@ -69,6 +70,7 @@
 //! - A sync call blocks its thread. On a single-threaded executor, a task that blocks for a key which another task
 //!   of the same thread is loading waits for ever: use the async methods there.
 
+mod advice;
 mod builder;
 mod cache;
 mod call;
@@ -90,6 +92,7 @@ mod sync;
 mod tier;
 pub mod trace;
 
+pub use advice::{Advice, Estimate, Worth};
 pub use builder::Builder;
 pub use cache::{Action, Cache, EntryOptions};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

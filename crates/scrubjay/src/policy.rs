@@ -33,8 +33,10 @@ use crate::sync::PerThread;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// Finds by itself how much room recent and frequent entries deserve, and resists scans: CAR (Bansal and
-    /// Modha, "CAR: Clock with Adaptive Replacement", FAST 2004). No knobs.
+    /// Finds by itself how much room recent and frequent entries deserve, and follows the workload when it changes.
+    ///
+    /// Scans and loops do not push out what is used. A newcomer always comes in. No knobs: the cache tries
+    /// six settings in miniature on a sample of its keys and takes the one that hits most.
     #[default]
     Adaptive,
     /// The least recently used leaves first.
@@ -103,7 +105,7 @@ pub(crate) trait Marks {
 }
 
 /// The rules of one policy. Entries are named by their numbers, which are used again after removal.
-pub(crate) trait Rules: fmt::Debug + Send + Sync {
+pub(crate) trait Rules: fmt::Debug + Send {
     /// An entry came in, of a `weight` above 0.
     fn insert(&mut self, number: u32, weight: u64, marks: &dyn Marks);
     /// An entry goes away for a reason of its own.
@@ -113,12 +115,26 @@ pub(crate) trait Rules: fmt::Debug + Send + Sync {
     fn knows(&self, number: u32) -> bool;
     /// An entry was hit whose tag is in the sample that the signals ask for.
     fn sampled(&mut self, _tag: u32, _weight: u64) {}
+    /// What other capacities would hit, by the sample.
+    fn curve(&self) -> Option<Curve> {
+        None
+    }
     /// The capacity is now another.
     fn set_capacity(&mut self, capacity: u64);
     /// Everything went away; what was learnt of the past may go with it.
     fn clear(&mut self);
     /// Panics unless exactly the `entries` (number and weight) are known and all sums are right.
     fn assert_consistent(&self, entries: &[(u32, u64)]);
+}
+
+/// The scales of the capacity that a curve covers, in halves: from a half to eight times.
+pub(crate) const HALVES: [u64; 5] = [1, 2, 4, 8, 16];
+
+/// Lookups of a sample, and how many of them would have hit at each of the scales.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Curve {
+    pub(crate) lookups: u64,
+    pub(crate) hits: [u64; HALVES.len()],
 }
 
 impl Policy {

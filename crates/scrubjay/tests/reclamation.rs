@@ -237,7 +237,7 @@ fn nothing_is_used_after_its_drop_however_long_it_goes_on() {
         });
         round += 1;
     }
-    println!("{round} caches, {} operations", round * THREADS * ROUNDS);
+    assert!(round > 0, "there was time for a cache");
 }
 
 #[test]

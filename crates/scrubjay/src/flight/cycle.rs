@@ -29,8 +29,28 @@ impl<K, V> Led for Flight<K, V> {
 
 struct Link {
     flight: u64,
-    /// `None` for loads that another thread leads and handed on.
-    led: Option<Arc<dyn Led>>,
+    called: Called,
+}
+
+/// How a load of a chain is called in messages.
+#[derive(Clone)]
+enum Called {
+    /// By its key, or by what somebody named its cache.
+    Named(Arc<dyn Led>),
+    /// By the types of its cache.
+    Typed(fn() -> String),
+    /// Another thread leads it, and handed it on.
+    HandedOver,
+}
+
+impl Called {
+    fn label(&self) -> String {
+        match self {
+            Self::Named(led) => led.label(),
+            Self::Typed(name) => name(),
+            Self::HandedOver => "a load of the parent thread".to_owned(),
+        }
+    }
 }
 
 crate::sync::thread_local! {
@@ -65,10 +85,14 @@ pub(crate) fn new_flight_id() -> u64 {
 
 /// Puts a load at the end of this thread's chain for as long as the returned value lives.
 pub(crate) fn enter<K: 'static, V: 'static>(flight: &Arc<Flight<K, V>>) -> Entered {
-    let led: Arc<dyn Led> = flight.clone();
+    // Only what has a name of its own must be kept for it: counting owners is dear.
+    let called = match flight.is_named() {
+        true => Called::Named(flight.clone()),
+        false => Called::Typed(super::typed::<K, V>),
+    };
     push([Link {
         flight: flight.id,
-        led: Some(led),
+        called,
     }])
 }
 
@@ -117,7 +141,10 @@ pub(crate) fn hand_over() -> Handover {
 impl Handover {
     /// Runs `work` as a part of the loads of the chain that was handed over.
     pub(crate) fn run<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _entered = push(self.0.iter().map(|&flight| Link { flight, led: None }));
+        let _entered = push(self.0.iter().map(|&flight| Link {
+            flight,
+            called: Called::HandedOver,
+        }));
         work()
     }
 }
@@ -219,20 +246,14 @@ pub(crate) fn register(target: u64, label: impl FnOnce() -> String) -> Result<Re
 
 /// Names the loads of a cycle: this thread's from the one reached on, then those it would wait for.
 fn in_words(reached: u64, target: String, middle: Vec<String>) -> String {
-    let own: Vec<Option<Arc<dyn Led>>> = with_chain(|chain| {
+    let own: Vec<Called> = with_chain(|chain| {
         let start = chain.iter().position(|link| link.flight == reached);
         chain[start.unwrap_or(0)..]
             .iter()
-            .map(|link| link.led.clone())
+            .map(|link| link.called.clone())
             .collect()
     });
-    let mut names: Vec<String> = own
-        .iter()
-        .map(|led| match led {
-            Some(led) => led.label(),
-            None => "a load of the parent thread".to_owned(),
-        })
-        .collect();
+    let mut names: Vec<String> = own.iter().map(Called::label).collect();
     names.push(target);
     names.extend(middle);
     if names.len() > SHOWN {

@@ -23,7 +23,7 @@ use crate::clock::Timestamp;
 use crate::entry::{Account, Entry, Extra, Held};
 use crate::expiration::Lives;
 use crate::flight::Flights;
-use crate::policy::{Marking, Marks, Policy, Signals, Ticks, spread};
+use crate::policy::{Curve, Marking, Marks, Policy, Signals, Ticks, spread};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, OwnLine, PerThread};
 use ledger::{Ledger, Victims};
@@ -395,6 +395,10 @@ impl<K, V> Memory<K, V> {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.ledger.lock().capacity()
+    }
+
+    pub(crate) fn curve(&self) -> Option<Curve> {
+        self.ledger.lock().curve()
     }
 
     pub(crate) fn forget_if_empty(&self) {

@@ -14,7 +14,7 @@ use super::{Found, Residents};
 use crate::clock::Timestamp;
 use crate::entry::{Account, Tag};
 use crate::expiration::{Deadlines, Lives};
-use crate::policy::{Policy, Rules, Signals};
+use crate::policy::{Curve, Policy, Rules, Signals};
 use crate::removal::RemovalCause;
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -212,6 +212,11 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// What other capacities would hit, if the policy knows.
+    pub(crate) fn curve(&self) -> Option<Curve> {
+        self.rules.as_ref().and_then(|rules| rules.curve())
     }
 
     /// An entry was hit whose tag is in the policy's sample.

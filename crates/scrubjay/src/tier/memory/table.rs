@@ -191,8 +191,8 @@ impl<E: Tagged> Table<E> {
         number: Number,
         guard: &LocalGuard<'_>,
     ) -> E {
-        // SAFETY: the caller's promise.
         let place = self.place(number);
+        // SAFETY: the caller's promise.
         unsafe { self.slab.take_back(&mut room.vacancies, place, guard) }
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Slots {
 /// Zero for an empty slot, because a place is stored as the number after it.
 #[inline]
 fn packed(tag: Tag, place: Place) -> u64 {
-    u64::from(tag) << 32 | u64::from(place) + 1
+    (u64::from(tag) << 32) | (u64::from(place) + 1)
 }
 
 #[inline]
@@ -86,25 +86,55 @@ impl Slots {
     }
 
     /// Visits the places under a tag in order, until `visit` has what it wants.
+    ///
+    /// The first slots are compared without a branch for each: how far one is from its home is chance, which no
+    /// processor predicts.
     #[inline]
     pub(super) fn walk<R>(
         &self,
         wanted: Tag,
         mut visit: impl FnMut(usize, Place) -> Option<R>,
     ) -> Option<R> {
-        let mut index = home(self.homes, wanted);
+        let home = home(self.homes, wanted);
+        let first = self.slots.get(home..)?.first_chunk::<FIRST>()?;
+        // Acquire: pairs with the Release stores below, so the entry in the place is seen whole. In this order, which
+        // is that of a walk.
+        let first: [u64; FIRST] = std::array::from_fn(|lane| first[lane].load(Ordering::Acquire));
+        let (mut lane, mut slot) = (FIRST, 0);
+        for other in (0..FIRST).rev() {
+            if tag(first[other]) == wanted {
+                (lane, slot) = (other, first[other]);
+            }
+        }
+        if slot != 0
+            && let Some(found) = visit(home + lane, place(slot))
+        {
+            return Some(found);
+        }
+        if lane == FIRST && first.iter().any(|slot| *slot == 0 || tag(*slot) > wanted) {
+            return None;
+        }
+        self.walk_on(wanted, home, visit)
+    }
+
+    /// The same from `index` on, slot by slot.
+    #[inline(never)]
+    fn walk_on<R>(
+        &self,
+        wanted: Tag,
+        mut index: usize,
+        mut visit: impl FnMut(usize, Place) -> Option<R>,
+    ) -> Option<R> {
         loop {
-            // Acquire: pairs with the Release stores below, so the entry in the place is seen whole.
+            // Acquire: as above.
             let slot = self.slots.get(index)?.load(Ordering::Acquire);
-            if tag(slot) >= wanted {
-                if slot == 0 || tag(slot) > wanted {
-                    return None;
-                }
-                if let Some(found) = visit(index, place(slot)) {
-                    return Some(found);
-                }
-            } else if slot == 0 {
+            if slot == 0 || tag(slot) > wanted {
                 return None;
+            }
+            if tag(slot) == wanted
+                && let Some(found) = visit(index, place(slot))
+            {
+                return Some(found);
             }
             index += 1;
         }
@@ -216,11 +246,14 @@ const LOAD: (usize, usize) = (5, 6);
 /// How many places are looked at between two questions whether a removal came between.
 const SOME: usize = 64;
 
-/// Slots after the last home.
+/// How many slots are compared at once: more than most walks need.
+const FIRST: usize = 4;
+
+/// Slots after the last home: at least as many as are compared at once.
 const TAIL: usize = 8;
 
 #[inline]
 #[allow(clippy::cast_possible_truncation, reason = "it is less than `homes`")]
 fn home(homes: u32, tag: Tag) -> usize {
-    (u64::from(tag) * u64::from(homes) >> 32) as usize
+    ((u64::from(tag) * u64::from(homes)) >> 32) as usize
 }
