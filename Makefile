@@ -41,7 +41,7 @@ check: tools ## Formatting, lints, docs and feature combinations, warnings denie
 	done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
 
-bench: ## Measure against the peers and write docs/benchmarks.md (about 10 minutes)
+bench: ## Measure against the peers and write docs/benchmarks.md (about 25 minutes)
 	scripts/bench $(ROUNDS)
 
 interleavings: ## Explore thread interleavings of flights and fences under a model checker

@@ -37,6 +37,8 @@ pub fn main() -> Result<(), Error> {
     println!("{} has {} entries\n", cache.name(), cache.len());
     let stats = cache.stats();
     println!("{stats}\n");
+    // What other capacities would bring, as far as is known, and whether the cache pays.
+    println!("{}\n", cache.advice());
     let told: Vec<(u64, RemovalCause)> = removals.try_iter().collect();
     for cause in [
         RemovalCause::Evicted,

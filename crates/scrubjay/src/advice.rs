@@ -276,10 +276,12 @@ fn estimates(capacity: u64, curve: &Curve, measured: f64) -> Vec<Estimate> {
 
 impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ratio = self.hit_ratio();
-        let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0));
-        if self.estimates.is_empty() {
-            writeln!(f, "hit ratio {ratio}, measured")?;
+        match self.hit_ratio() {
+            None => writeln!(f, "hit ratio not known: no lookups yet")?,
+            Some(ratio) if self.estimates.is_empty() => {
+                writeln!(f, "hit ratio {:.1} %, measured", ratio * 100.0)?;
+            }
+            Some(_) => {}
         }
         for estimate in &self.estimates {
             let bar = "#".repeat((estimate.hit_ratio * BAR).round() as usize);
@@ -365,7 +367,7 @@ Worth: does not pay; each lookup costs about 40ns and 50.0 % of them save 10.0ns
             (0, Worth::Unknown)
         );
         let text = advice.to_string();
-        assert!(text.starts_with("hit ratio -, measured\nCapacity: not known yet"));
+        assert!(text.starts_with("hit ratio not known: no lookups yet\nCapacity: not known yet"));
         assert!(text.ends_with("Worth: not known yet; no load was timed, or nothing is stored."));
     }
 

@@ -110,6 +110,7 @@ impl<E: Tagged> Table<E> {
         guard: &'g LocalGuard<'_>,
         matches: impl Fn(&E) -> bool,
     ) -> Option<Resident<'g, E>> {
+        let mut attempts = 0;
         loop {
             let version = self.version();
             let found = self.slots.get(guard).walk(tag, |_, place| {
@@ -119,7 +120,7 @@ impl<E: Tagged> Table<E> {
             if found.is_some() || self.is_still(version) {
                 return found;
             }
-            std::hint::spin_loop();
+            pause(&mut attempts);
         }
     }
 
@@ -282,6 +283,7 @@ impl<E: Tagged> Table<E> {
         let mut next = Some(0);
         let some = std::iter::from_fn(move || {
             let from = next?;
+            let mut attempts = 0;
             loop {
                 let version = self.version();
                 let (places, rest) = self.slots.get(guard).some_from(from);
@@ -289,7 +291,7 @@ impl<E: Tagged> Table<E> {
                     next = rest;
                     return Some(places);
                 }
-                std::hint::spin_loop();
+                pause(&mut attempts);
             }
         });
         some.flatten().map(|place| self.resident(place, guard))
@@ -323,6 +325,17 @@ impl<E: Tagged> Table<E> {
             let index = self.index_of(resident, guard);
             assert!(index.is_some(), "a slot has its entry's tag");
         }
+    }
+}
+
+/// Lets a writer go on that moves slots, which takes it some nanoseconds unless it was interrupted.
+#[cold]
+fn pause(attempts: &mut u32) {
+    if *attempts < 64 {
+        *attempts += 1;
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
     }
 }
 

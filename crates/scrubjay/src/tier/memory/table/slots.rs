@@ -257,3 +257,70 @@ const TAIL: usize = 8;
 fn home(homes: u32, tag: Tag) -> usize {
     ((u64::from(tag) * u64::from(homes)) >> 32) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, Slots, Tag};
+
+    /// A few tags, so that many places share one, among them those whose homes are the first and the last.
+    fn tags(number: u32) -> Tag {
+        match number % 7 {
+            0 => 0,
+            1 => Tag::MAX,
+            2 => Tag::MAX - 1,
+            rest => rest.wrapping_mul(0x2545_F491).wrapping_mul(number % 3 + 1),
+        }
+    }
+
+    fn index_of(slots: &Slots, tag: Tag, place: Place) -> Option<usize> {
+        slots.walk(tag, |index, found| (found == place).then_some(index))
+    }
+
+    #[test]
+    fn places_are_found_under_their_tags_whatever_comes_and_goes() {
+        let mut slots = Slots::for_entries(0);
+        let mut present: Vec<Place> = Vec::new();
+        let mut state = 7_u32;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let place = (state >> 16) % 100;
+            match present.iter().position(|other| *other == place) {
+                Some(position) => {
+                    present.swap_remove(position);
+                    let index = index_of(&slots, tags(place), place).expect("it is present");
+                    slots.remove(index);
+                }
+                None => {
+                    if slots.is_full(present.len()) || !slots.insert(tags(place), place) {
+                        slots = slots.rebuilt(present.len() + 1);
+                        assert!(slots.insert(tags(place), place), "a copy has room");
+                    }
+                    present.push(place);
+                }
+            }
+            slots.assert_consistent(present.len());
+            for place in 0..100 {
+                let found = index_of(&slots, tags(place), place).is_some();
+                assert_eq!(found, present.contains(&place));
+            }
+        }
+    }
+
+    #[test]
+    fn all_places_come_in_parts_that_follow_each_other() {
+        let mut slots = Slots::for_entries(1_000);
+        for place in 0..1_000 {
+            while !slots.insert(tags(place), place) {
+                slots = slots.rebuilt(1_000);
+            }
+        }
+        let (mut seen, mut next) = (Vec::new(), Some(0));
+        while let Some(from) = next {
+            let (places, rest) = slots.some_from(from);
+            seen.extend(places);
+            next = rest;
+        }
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..1_000));
+    }
+}
