@@ -40,7 +40,7 @@ pub(crate) type Found<'g, K, V> = Resident<'g, Entry<K, V>>;
 pub(crate) const EXPIRED_PER_WRITE: usize = 32;
 
 pub(crate) struct Memory<K, V> {
-    shards: Arc<Shards<K, V>>,
+    shards: Shards<K, V>,
     ledger: Mutex<Ledger>,
     ticks: Option<Ticks>,
     marking: Marking,
@@ -55,10 +55,13 @@ pub(crate) struct Memory<K, V> {
     collector: Collector,
 }
 
-pub(crate) struct Shards<K, V> {
-    /// As many as two to the power of `bits`.
-    shards: Box<[OwnLine<Shard<K, V>>]>,
-    bits: u32,
+/// The shards, two to some power of them, shared with what is in limbo.
+pub(crate) struct Shards<K, V>(Arc<[OwnLine<Shard<K, V>>]>);
+
+impl<K, V> Clone for Shards<K, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
 pub(crate) struct Shard<K, V> {
@@ -133,10 +136,7 @@ impl<K, V> Shards<K, V> {
     fn new() -> Self {
         let bits = shard_bits();
         let shards = (0..1 << bits).map(|index| OwnLine(Shard::new(index, bits)));
-        Self {
-            shards: shards.collect(),
-            bits,
-        }
+        Self(shards.collect())
     }
 
     /// The shard of a hash, or of a number.
@@ -146,17 +146,12 @@ impl<K, V> Shards<K, V> {
             clippy::cast_possible_truncation,
             reason = "the result is below the shard count"
         )]
-        let index = hash.into() as usize & (self.shards.len() - 1);
-        &self.shards[index].0
-    }
-
-    fn of_mut(&mut self, number: Number) -> &mut Shard<K, V> {
-        let index = number as usize & (self.shards.len() - 1);
-        &mut self.shards[index].0
+        let index = hash.into() as usize & (self.0.len() - 1);
+        &self.0[index].0
     }
 
     fn iter(&self) -> impl Iterator<Item = &Shard<K, V>> {
-        self.shards.iter().map(|shard| &shard.0)
+        self.0.iter().map(|shard| &shard.0)
     }
 }
 
@@ -167,7 +162,7 @@ impl<K, V> Memory<K, V> {
         let bounded = capacity < u64::MAX || policy != Policy::Adaptive;
         let signals = Arc::<Signals>::default();
         let memory = Self {
-            shards: Arc::new(Shards::new()),
+            shards: Shards::new(),
             ledger: Mutex::new(Ledger::new(policy, capacity, lives, signals.clone())),
             ticks: (marking == Marking::Tick).then(Ticks::default),
             marking,
@@ -202,7 +197,8 @@ impl<K, V> Memory<K, V> {
 
     /// How many entries a shard of a cache of plain entries comes to hold at most, by all odds.
     fn share_of(&self, capacity: u64) -> usize {
-        let share = usize::try_from(capacity >> self.shards.bits).unwrap_or(usize::MAX);
+        let share = capacity / self.shards.0.len() as u64;
+        let share = usize::try_from(share).unwrap_or(usize::MAX);
         share.saturating_add(share / 64 + 16)
     }
 
@@ -437,9 +433,10 @@ impl<K, V> Drop for Memory<K, V> {
     fn drop(&mut self) {
         // Drops the batches that the collector has, and their references to the shards.
         drop(std::mem::replace(&mut self.collector, Collector::new()));
-        let shards = Arc::get_mut(&mut self.shards).expect("batches were the only other owners");
+        let shards = Arc::get_mut(&mut self.shards.0).expect("batches were the only other owners");
         for number in self.limbo.take_all() {
-            shards.of_mut(number).table.drop_unlinked(number);
+            let index = number as usize & (shards.len() - 1);
+            shards[index].0.table.drop_unlinked(number);
         }
     }
 }
@@ -623,7 +620,7 @@ impl<K, V> Shard<K, V> {
 impl<K, V> fmt::Debug for Memory<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
-            .field("shards", &self.shards.shards.len())
+            .field("shards", &self.shards.0.len())
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,6 @@
     reason = "what readers may still see is dropped by the collector; see docs/benchmarks.md for what that brings"
 )]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use seize::{Collector, Guard};
@@ -38,7 +37,7 @@ struct Gathered {
 
 /// Entries on their way through the collector.
 struct Batch<K, V> {
-    shards: Arc<Shards<K, V>>,
+    shards: Shards<K, V>,
     entries: Vec<(Number, *mut Entry<K, V>)>,
 }
 
@@ -46,7 +45,7 @@ impl Limbo {
     /// Gathers an entry that was unlinked; returns how much has gathered since the last [`flush`](Self::flush).
     pub(super) fn gather<K, V>(
         &self,
-        shards: &Arc<Shards<K, V>>,
+        shards: &Shards<K, V>,
         resident: Resident<'_, Entry<K, V>>,
         pin: &Pin<'_>,
     ) -> u64 {
@@ -63,7 +62,7 @@ impl Limbo {
     }
 
     /// Has the collector look for readers, and drop what nobody can see any more.
-    pub(super) fn flush<K, V>(&self, shards: &Arc<Shards<K, V>>, pin: &Pin<'_>) {
+    pub(super) fn flush<K, V>(&self, shards: &Shards<K, V>, pin: &Pin<'_>) {
         let gathered = self.by_thread.of(pin.thread_id());
         gathered.hand_over(shards, pin);
         gathered.weight.store(0, Ordering::Relaxed);
@@ -83,7 +82,7 @@ impl Limbo {
 }
 
 impl Gathered {
-    fn hand_over<K, V>(&self, shards: &Arc<Shards<K, V>>, pin: &Pin<'_>) {
+    fn hand_over<K, V>(&self, shards: &Shards<K, V>, pin: &Pin<'_>) {
         let len = self.len.swap(0, Ordering::Relaxed);
         if len == 0 {
             return;
