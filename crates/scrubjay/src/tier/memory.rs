@@ -129,7 +129,7 @@ fn shard_bits() -> u32 {
     static THREADS: OnceLock<usize> = OnceLock::new();
     let threads =
         THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-    (threads * 4).next_power_of_two().ilog2().clamp(4, 7)
+    (threads * 4).next_power_of_two().ilog2().clamp(5, 7)
 }
 
 impl<K, V> Shards<K, V> {

@@ -56,7 +56,8 @@ impl Slots {
     /// Slots for `entries` with these in them, which come in the order of their tags.
     fn from_sorted(entries: usize, sorted: impl Iterator<Item = u64>) -> Self {
         let homes = u32::try_from(entries * LOAD.1 / LOAD.0 + 1).expect("fewer than 2^32 entries");
-        let mut slots = Vec::with_capacity(homes as usize + TAIL);
+        // More than is needed by all odds, because a vector that grows copies what it has.
+        let mut slots = Vec::with_capacity(homes as usize + 32 * TAIL);
         for slot in sorted {
             let home = home(homes, tag(slot));
             // What lies before a slot's home and after the last slot is empty.
