@@ -1,7 +1,8 @@
 //! Shadows: one miniature for each mode. The mode whose miniature hits most is the one to be in.
 //!
 //! Miniatures cost time, so they run in bursts, which misses pay for: a cache that hits is tuned well enough, and pays
-//! nothing. What the first burst costs is granted, because the first mode is a guess.
+//! nothing. What the first burst costs is granted, because the first mode is a guess. While nothing misses there is
+//! nothing to learn, and a burst pauses.
 
 use super::curve::Ladder;
 use super::ghosts::is_another_size;
@@ -20,6 +21,8 @@ const GRANTED: i64 = 32_768;
 /// A burst begins when so many lookups are paid for, for each entry of a miniature. A third of them pass before hits
 /// count, while the miniatures forget what they have from the last burst.
 const BURST: i64 = 8;
+/// So many sampled hits without any miss of the cache pause a burst until the next one.
+const HITS_WITHOUT_MISS: u32 = 256;
 /// What becomes of a score from one choice to the next.
 const DECAY: f64 = 0.99;
 /// The lead that is worth a change, in standard deviations of the better score.
@@ -34,6 +37,8 @@ pub(super) struct Shadows {
     ladder: Ladder,
     chosen: usize,
     is_running: bool,
+    /// Lookups since the last miss of the cache.
+    since_miss: u32,
     /// In misses.
     credit: i64,
     /// Lookups until hits count.
@@ -62,6 +67,7 @@ impl Shadows {
             ladder: Ladder::new(capacity, residents, MODES[chosen]),
             chosen,
             is_running: true,
+            since_miss: 0,
             credit: GRANTED * MISSES_PER_LOOKUP,
             unscored: 0,
             scored: 0,
@@ -85,15 +91,17 @@ impl Shadows {
 
     /// Lookups of keys whose spread tags are below this are to be recorded.
     pub(super) fn sample_below(&self) -> u32 {
-        match self.is_running {
-            true => self.sample.below(),
-            false => 0,
+        if self.is_running && self.since_miss <= HITS_WITHOUT_MISS {
+            self.sample.below()
+        } else {
+            0
         }
     }
 
     /// A miss of the cache, of whatever key.
     pub(super) fn pay(&mut self) {
         self.credit += 1;
+        self.since_miss = 0;
         if !self.is_running {
             let entries = self.sample.entries() as i64;
             self.is_running = self.credit >= BURST * entries * MISSES_PER_LOOKUP;
@@ -107,6 +115,7 @@ impl Shadows {
             return None;
         }
         self.credit -= MISSES_PER_LOOKUP;
+        self.since_miss += 1;
         let counts = self.unscored <= 0;
         self.unscored -= 1;
         for (miniature, hits) in self.miniatures.iter_mut().zip(&mut self.hits) {
