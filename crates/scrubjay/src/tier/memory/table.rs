@@ -242,10 +242,10 @@ impl<E: Tagged> Table<E> {
         // Relaxed: the shard's lock orders writers.
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
-        // Release: pairs with the Acquire fence in `find`.
+        // Release: pairs with the Acquire fence in `is_still`.
         fence(Ordering::Release);
         self.slots.get(guard).remove(index);
-        // Release: pairs with the Acquire load in `find`.
+        // Release: pairs with the Acquire load in `version`.
         self.version.store(version + 2, Ordering::Release);
         room.entries -= 1;
         true

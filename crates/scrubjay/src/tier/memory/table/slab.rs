@@ -61,10 +61,7 @@ fn chunk_size(chunk: usize) -> usize {
 }
 
 fn new_chunk<E>(size: usize) -> *mut Cell<E> {
-    let mut cells: Vec<Cell<E>> = Vec::with_capacity(size);
-    // SAFETY: the capacity is `size`, and a cell may be uninitialized.
-    unsafe { cells.set_len(size) };
-    Box::into_raw(cells.into_boxed_slice()).cast()
+    Box::into_raw(Box::<[Cell<E>]>::new_uninit_slice(size)).cast()
 }
 
 impl<E> Slab<E> {
@@ -197,7 +194,7 @@ impl<E> Drop for Slab<E> {
             let chunk = *chunk.get_mut();
             if !chunk.is_null() {
                 let places = ptr::slice_from_raw_parts_mut(chunk, chunk_size(number));
-                // SAFETY: it came from `new_chunk` with this size, and places drop no entries.
+                // SAFETY: it came from `new_chunk` with this size; a cell may be uninitialized, and drops no entry.
                 drop(unsafe { Box::from_raw(places) });
             }
         }

@@ -98,9 +98,8 @@ impl Slots {
     ) -> Option<R> {
         let home = home(self.homes, wanted);
         let first = self.slots.get(home..)?.first_chunk::<FIRST>()?;
-        // Acquire: pairs with the Release stores below, so the entry in the place is seen whole. In this order, which
-        // is that of a walk.
-        let first: [u64; FIRST] = std::array::from_fn(|lane| first[lane].load(Ordering::Acquire));
+        // In this order, which is that of a walk.
+        let first: [u64; FIRST] = std::array::from_fn(|lane| first[lane].load(PROTECTED));
         let (mut lane, mut slot) = (FIRST, 0);
         for other in (0..FIRST).rev() {
             if tag(first[other]) == wanted {
@@ -127,8 +126,7 @@ impl Slots {
         mut visit: impl FnMut(usize, Place) -> Option<R>,
     ) -> Option<R> {
         loop {
-            // Acquire: as above.
-            let slot = self.slots.get(index)?.load(Ordering::Acquire);
+            let slot = self.slots.get(index)?.load(PROTECTED);
             if slot == 0 || tag(slot) > wanted {
                 return None;
             }
@@ -186,8 +184,7 @@ impl Slots {
         let mut places = Vec::new();
         let mut last = from;
         for slot in &self.slots[home(self.homes, from)..] {
-            // Acquire: as in `walk`.
-            let slot = slot.load(Ordering::Acquire);
+            let slot = slot.load(PROTECTED);
             if slot == 0 || tag(slot) < from {
                 continue;
             }
@@ -216,7 +213,7 @@ impl Slots {
     }
 
     fn store(&self, index: usize, slot: u64) {
-        // Release: pairs with the Acquire load in `walk`, which thereby sees the entry whole.
+        // Release: pairs with the loads of a walk, which thereby see the entry whole.
         self.slots[index].store(slot, Ordering::Release);
     }
 
@@ -240,6 +237,13 @@ impl Slots {
         assert_eq!(count, entries);
     }
 }
+
+/// How a reader loads a slot that it may follow to an entry.
+///
+/// SeqCst, as seize asks of such loads (its `Guard::protect`): so a walk comes after the store by which its pin began, and
+/// the collector, which looks at the pins behind a fence, does not miss a reader that saw a slot before it was emptied.
+/// It also pairs with the Release stores of a writer, so the entry in the place is seen whole.
+const PROTECTED: Ordering = Ordering::SeqCst;
 
 /// How full an array may be, as a fraction: at this load a walk looks at three to four slots on average.
 const LOAD: (usize, usize) = (5, 6);
