@@ -235,7 +235,7 @@ where
         if let Some(entry) = entry
             && let Some(value) = entry.value()
         {
-            self.core.note_hit(&entry, &pin);
+            self.core.note_hit(entry, &pin);
             return Some(use_it(value));
         }
         let value = self.upgraded(entry, &pin)?;
@@ -248,7 +248,7 @@ where
     fn upgraded(&self, entry: Option<Found<'_, K, V>>, pin: &Pin<'_>) -> Option<V> {
         let value = entry.and_then(|entry| entry.upgraded());
         match entry.filter(|_| value.is_some()) {
-            Some(entry) => self.core.note_hit(&entry, pin),
+            Some(entry) => self.core.note_hit(entry, pin),
             None => self.note_miss(entry, pin),
         }
         value
@@ -321,10 +321,10 @@ where
         let prepared = core.draft(&key, &value, hash, own);
         let held = (core.options.hold)(value);
         let pin = core.memory.pin();
-        core.make_ready(prepared.as_ref(), &pin);
+        let reserved = core.make_ready(hash, prepared.as_ref(), &pin);
         let now = core.now_if_timed();
         let mut locked = core.memory.lock(hash, &pin);
-        let old = locked.find(hash, &pin, |other| *other == key);
+        let old = locked.find(hash, |other| *other == key);
         let overtaken = locked.state.flights.overtake(hash, |other| *other == key);
         let change = Change {
             hash,
@@ -334,6 +334,7 @@ where
             old,
             cause: RemovalCause::Replaced,
             now,
+            reserved,
         };
         let mut stored = false;
         core.make(change, locked, &pin, |is_stored| stored = is_stored);
@@ -404,7 +405,7 @@ where
     pub fn set_capacity(&self, capacity: u64) {
         let pin = self.core.memory.pin();
         let victims = self.core.memory.set_capacity(capacity, &pin);
-        self.core.unlink(victims, &pin);
+        self.core.report(victims, &pin);
     }
 
     fn expire(&self) {

@@ -36,7 +36,7 @@ use crate::flight::{self, Flight, Joined, Outcome, Waited};
 use crate::key::Query;
 use crate::stats::{Counters, Event};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::tier::memory::{Memory, Pin};
+use crate::tier::memory::{Found, Memory, Pin};
 
 use seize::Guard;
 
@@ -60,7 +60,12 @@ enum Begun<'a, K, V, A> {
 impl<K: Eq + 'static, V: 'static> Core<K, V> {
     pub(crate) fn new(options: Options<K, V>) -> Self {
         Self {
-            memory: Memory::new(options.policy, options.capacity, options.lives),
+            memory: Memory::new(
+                options.policy,
+                options.capacity,
+                options.lives,
+                options.weigher.is_some(),
+            ),
             counters: Counters::default(),
             hasher: foldhash::fast::RandomState::default(),
             timed: AtomicBool::new(false),
@@ -103,14 +108,14 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
 
     /// Counts a hit and marks the entry for policy and time to idle.
     #[inline]
-    pub(crate) fn note_hit(&self, entry: &Entry<K, V>, pin: &Pin<'_>) {
+    pub(crate) fn note_hit(&self, entry: Found<'_, K, V>, pin: &Pin<'_>) {
         self.memory.mark(entry, pin);
         entry.touch(|| self.now());
         self.counters.count(pin.thread_id(), Event::Hit);
     }
 
     /// The same for an entry served as `freshness` allows: what is past its life stays so.
-    fn note_served(&self, entry: &Entry<K, V>, freshness: Freshness, pin: &Pin<'_>) -> Served {
+    fn note_served(&self, entry: Found<'_, K, V>, freshness: Freshness, pin: &Pin<'_>) -> Served {
         if matches!(freshness, Freshness::Fresh | Freshness::Due) {
             self.note_hit(entry, pin);
             return Served::Hit;
@@ -145,7 +150,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             return None;
         }
         let answer = answer(&entry, plan)?;
-        self.note_hit(&entry, pin);
+        self.note_hit(entry, pin);
         Some(answer)
     }
 
@@ -176,8 +181,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let flight = self.new_flight(hash, query);
         let now = self.now_if_timed();
         let mut locked = self.memory.lock(hash, pin);
-        let entry = locked.find(hash, pin, |key| query.matches(key));
-        let entry = entry.map(|found| found.entry);
+        let entry = locked.find(hash, |key| query.matches(key));
         let lives = &self.options.lives;
         let freshness = entry.map_or(Freshness::Expired, |entry| entry.freshness(lives, || now));
         let servable = !matches!(freshness, Freshness::Fallback | Freshness::Expired);
@@ -213,7 +217,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     fn lead<P: Plan<V>>(
         self: &Arc<Self>,
         flight: Arc<Flight<K, V>>,
-        entry: Option<&Entry<K, V>>,
+        entry: Option<Found<'_, K, V>>,
         freshness: Freshness,
         plan: &P,
         pin: &Pin<'_>,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 
 use crate::clock::{Timestamp, nanos};
 use crate::expiration::{Freshness, Life, Lives};
-use crate::policy::{Marking, Signals, used};
+use crate::policy::{Marking, used};
 use crate::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
 use crate::tier::memory::table::Tagged;
 
@@ -58,8 +58,6 @@ pub(crate) enum Account {
     Stale,
     /// A remembered failure.
     Failure,
-    /// Somebody decided its removal.
-    Closed,
 }
 
 /// What an entry holds for its key.
@@ -239,17 +237,16 @@ impl<K, V> Entry<K, V> {
 
     pub(crate) fn account(&self) -> Account {
         let (Self::Plain { account, .. } | Self::Furnished { account, .. }) = self;
-        // Relaxed: the ledger's lock orders it, and under the shard's lock it only says whether there is one.
+        // Relaxed: the shard's lock orders it.
         match account.load(Ordering::Relaxed) {
             0 => Account::None,
             1 => Account::Fresh,
             2 => Account::Stale,
-            3 => Account::Failure,
-            _ => Account::Closed,
+            _ => Account::Failure,
         }
     }
 
-    /// Under the ledger's lock.
+    /// Under the shard's lock.
     pub(crate) fn set_account(&self, known: Account) {
         let (Self::Plain { account, .. } | Self::Furnished { account, .. }) = self;
         // Relaxed: see `account`.
@@ -320,14 +317,19 @@ impl<K, V> Entry<K, V> {
 
     /// Leaves the policy's mark of a hit.
     #[inline]
-    pub(crate) fn mark_hit(&self, marking: Marking, signals: &Signals, tick: impl FnOnce() -> u64) {
+    pub(crate) fn mark_hit(
+        &self,
+        marking: Marking,
+        epoch: impl FnOnce() -> u16,
+        tick: impl FnOnce() -> u64,
+    ) {
         // Relaxed throughout: the mark is a hint to the policy, and a lost one is a benign race.
         match marking {
             Marking::Nothing => {}
             Marking::Use => {
                 let word = self.mark_word();
                 let mark = word.load(Ordering::Relaxed);
-                let used = used(mark, signals.epoch.load(Ordering::Relaxed));
+                let used = used(mark, epoch());
                 // A store only when it changes something leaves the cache line shared.
                 if used != mark {
                     word.store(used, Ordering::Relaxed);
@@ -367,7 +369,7 @@ impl Extra {
 
 impl<K, V> Tagged for Entry<K, V> {
     #[inline]
-    fn tag(&self) -> u32 {
+    fn hash_tag(&self) -> u32 {
         match self {
             Self::Plain { hash_tag, .. } | Self::Furnished { hash_tag, .. } => *hash_tag,
         }
@@ -383,7 +385,7 @@ impl<V> Held<V> {
 impl<K, V> fmt::Debug for Entry<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("hash_tag", &self.tag())
+            .field("hash_tag", &self.hash_tag())
             .field("extra", &self.extra())
             .finish_non_exhaustive()
     }

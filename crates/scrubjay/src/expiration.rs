@@ -141,7 +141,7 @@ fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// An entry's number, and the serial number of its deadlines.
+/// An entry's place, and the serial number of its deadlines.
 pub(crate) type Timed = (u32, u64);
 
 /// Entries by the earliest moment at which something may have to happen to them.
@@ -158,6 +158,12 @@ impl Deadlines {
         if at < Timestamp::NEVER {
             self.queue.push(Reverse((at, entry)));
         }
+    }
+
+    /// The first of them, or never.
+    pub(crate) fn first(&self) -> Timestamp {
+        let first = self.queue.peek();
+        first.map_or(Timestamp::NEVER, |Reverse((at, _))| *at)
     }
 
     pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Timed> {

@@ -47,10 +47,10 @@ where
         let hash = core.hash_of(key);
         let pin = core.memory.pin();
         let mut locked = core.memory.lock(hash, &pin);
-        let entry = locked.find(hash, &pin, |other| key.equivalent(other));
+        let entry = locked.find(hash, |other| key.equivalent(other));
         let overtaken = (locked.state.flights).overtake(hash, |other| key.equivalent(other));
         if let Some(entry) = entry {
-            locked.remove(entry, &pin);
+            locked.remove(entry);
         }
         drop(locked);
         drop(overtaken);
@@ -105,14 +105,13 @@ where
     pub fn invalidate_tag(&self, tag: &str) -> usize {
         let pin = self.core.memory.pin();
         let shared: Tag = Arc::from(tag);
-        self.core
-            .memory
-            .for_each_shard(&pin, |locked| locked.state.flights.fence(&shared));
-        let mut removed = 0;
-        for entry in self.core.memory.tagged(tag, &pin) {
-            removed += usize::from(self.remove_entry(entry, &pin));
-        }
-        removed
+        let mut removed = Vec::new();
+        self.core.memory.for_each_shard(&pin, |mut locked| {
+            locked.state.flights.fence(&shared);
+            removed.extend(locked.take_tagged(tag));
+        });
+        let reported = removed.into_iter().map(|entry| self.report(entry, &pin));
+        reported.filter(|present| *present).count()
     }
 
     /// Discards everything; all loads in progress are overtaken.
@@ -128,22 +127,22 @@ where
         let mut removed = Vec::new();
         self.core.memory.for_each_shard(&pin, |mut locked| {
             let overtaken = locked.state.flights.overtake_all();
-            removed.extend(locked.take_all(&pin));
+            removed.extend(locked.take_all());
             drop(locked);
             drop(overtaken);
         });
-        self.core.memory.forget_if_empty();
         for entry in removed {
-            let cause = self.core.cause_of(&entry, RemovalCause::Explicit);
-            self.core.notify(entry, cause, &pin);
+            self.report(entry, &pin);
         }
     }
 
     /// Removes the very entry that was seen, unless it has left already; says whether it was fresh.
     fn remove_entry(&self, entry: Found<'_, K, V>, pin: &Pin<'_>) -> bool {
-        if !self.core.memory.remove(entry, pin) {
-            return false;
-        }
+        self.core.memory.remove(entry, pin) && self.report(entry, pin)
+    }
+
+    /// Reports an entry that was removed; says whether it was fresh.
+    fn report(&self, entry: Found<'_, K, V>, pin: &Pin<'_>) -> bool {
         let present = self.core.is_present(&entry);
         let cause = self.core.cause_of(&entry, RemovalCause::Explicit);
         self.core.notify(entry, cause, pin);

@@ -1,17 +1,18 @@
 //! Who leaves when the capacity is exceeded.
 //!
-//! A policy learns of insertions and removals as they happen, under the ledger's lock. Of hits it learns
-//! only when it looks: a hit leaves a mark on the entry and takes no lock, and the policy reads the marks when
-//! it needs a victim. Invariant: a policy knows exactly the entries that the ledger has.
+//! Each shard has rules of its own for its own entries, which learn of insertions and removals as they happen, under the
+//! shard's lock. Of hits they learn only when they look: a hit leaves a mark on the entry and takes no lock, and the rules
+//! read the marks when they need a victim. Invariant: the rules of a shard know exactly the entries that its ledger has.
 
 mod adaptive;
 mod fifo;
 mod list;
 mod lru;
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use adaptive::Tuner;
 
 use crate::sync::PerThread;
 
@@ -75,15 +76,6 @@ pub(crate) fn used(mark: u16, epoch: u16) -> u16 {
     unused(epoch) | ((mark & HITS) + 1).min(MOST_HITS)
 }
 
-/// What a policy tells those who hit. Written under the ledger's lock, read without one.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    /// A coarse time of the policy's own: what a hit leaves on an entry.
-    pub(crate) epoch: AtomicU16,
-    /// Hits of entries whose [`spread`] tag is below this are told to the policy.
-    pub(crate) sample_below: AtomicU32,
-}
-
 /// Spreads the tags that are near each other, so that any part of their range is a sample of the keys.
 #[inline]
 pub(crate) fn spread(tag: u32) -> u32 {
@@ -92,39 +84,95 @@ pub(crate) fn spread(tag: u32) -> u32 {
         .wrapping_mul(0x85EB_CA6B)
 }
 
-/// What a policy may ask of an entry, by its number.
+/// What a policy may ask of an entry, by its place.
 pub(crate) trait Marks {
     /// The mark that hits have left.
-    fn mark(&self, number: u32) -> u16;
-    fn set_mark(&self, number: u32, mark: u16);
+    fn mark(&self, place: u32) -> u16;
+    fn set_mark(&self, place: u32, mark: u16);
     /// The tick of the last hit, or of the insertion.
-    fn tick(&self, number: u32) -> u64;
+    fn tick(&self, place: u32) -> u64;
     /// The half of its key's hash that is kept.
-    fn tag(&self, number: u32) -> u32;
-    fn weight(&self, number: u32) -> u64;
+    fn tag(&self, place: u32) -> u32;
+    fn weight(&self, place: u32) -> u64;
 }
 
-/// The rules of one policy. Entries are named by their numbers, which are used again after removal.
-pub(crate) trait Rules: fmt::Debug + Send {
+/// The rules of one policy for the entries of one shard, which are named by their places. Places are used again after
+/// removal.
+#[derive(Debug)]
+pub(crate) enum Rules {
+    Adaptive(Box<adaptive::Adaptive>),
+    Lru(lru::Lru),
+    Fifo(fifo::Fifo),
+}
+
+impl Rules {
     /// An entry came in, of a `weight` above 0.
-    fn insert(&mut self, number: u32, weight: u64, marks: &dyn Marks);
-    /// An entry goes away for a reason of its own.
-    fn remove(&mut self, number: u32, marks: &dyn Marks);
-    /// Chooses an entry to leave and forgets it; `None` only if there is none.
-    fn victim(&mut self, marks: &dyn Marks) -> Option<u32>;
-    fn knows(&self, number: u32) -> bool;
-    /// An entry was hit whose tag is in the sample that the signals ask for.
-    fn sampled(&mut self, _tag: u32, _weight: u64) {}
-    /// What other capacities would hit, by the sample.
-    fn curve(&self) -> Option<Curve> {
-        None
+    pub(crate) fn insert(&mut self, place: u32, weight: u64, marks: &impl Marks) {
+        match self {
+            Self::Adaptive(rules) => rules.insert(place, weight, marks),
+            Self::Lru(rules) => rules.insert(place, marks),
+            Self::Fifo(rules) => rules.insert(place),
+        }
     }
-    /// The capacity is now another.
-    fn set_capacity(&mut self, capacity: u64);
+
+    /// An entry goes away for a reason of its own.
+    pub(crate) fn remove(&mut self, place: u32, marks: &impl Marks) {
+        match self {
+            Self::Adaptive(rules) => rules.remove(place, marks),
+            Self::Lru(rules) => rules.remove(place),
+            Self::Fifo(rules) => rules.remove(place),
+        }
+    }
+
+    /// Chooses an entry to leave and forgets it; `None` only if there is none.
+    pub(crate) fn victim(&mut self, marks: &impl Marks) -> Option<u32> {
+        match self {
+            Self::Adaptive(rules) => rules.victim(marks),
+            Self::Lru(rules) => rules.victim(marks),
+            Self::Fifo(rules) => rules.victim(),
+        }
+    }
+
+    pub(crate) fn knows(&self, place: u32) -> bool {
+        match self {
+            Self::Adaptive(rules) => rules.knows(place),
+            Self::Lru(rules) => rules.knows(place),
+            Self::Fifo(rules) => rules.knows(place),
+        }
+    }
+
+    /// What hits leave on entries: a coarse time of the policy's own.
+    pub(crate) fn epoch(&self) -> u16 {
+        match self {
+            Self::Adaptive(rules) => rules.epoch(),
+            Self::Lru(_) | Self::Fifo(_) => 0,
+        }
+    }
+
+    /// The shard's share of the capacity is now another.
+    pub(crate) fn set_capacity(&mut self, share: u64) {
+        if let Self::Adaptive(rules) = self {
+            rules.set_capacity(share);
+        }
+    }
+
     /// Everything went away; what was learnt of the past may go with it.
-    fn clear(&mut self);
-    /// Panics unless exactly the `entries` (number and weight) are known and all sums are right.
-    fn assert_consistent(&self, entries: &[(u32, u64)]);
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Adaptive(rules) => rules.clear(),
+            Self::Lru(rules) => *rules = lru::Lru::default(),
+            Self::Fifo(rules) => *rules = fifo::Fifo::default(),
+        }
+    }
+
+    /// Panics unless exactly the `entries` (place and weight) are known and all sums are right.
+    pub(crate) fn assert_consistent(&self, entries: &[(u32, u64)]) {
+        match self {
+            Self::Adaptive(rules) => rules.assert_consistent(entries),
+            Self::Lru(rules) => rules.assert_consistent(entries),
+            Self::Fifo(rules) => rules.assert_consistent(entries),
+        }
+    }
 }
 
 /// The scales of the capacity that a curve covers, in halves: from a half to eight times.
@@ -146,11 +194,19 @@ impl Policy {
         }
     }
 
-    pub(crate) fn rules(self, capacity: u64, signals: Arc<Signals>) -> Box<dyn Rules> {
+    /// Whether the order among all entries must be one, so that they cannot be kept by the shard.
+    pub(crate) fn is_exact(self) -> bool {
+        self != Policy::Adaptive
+    }
+
+    /// Rules for one shard, whose share of the capacity this is.
+    pub(crate) fn rules(self, share: u64, tuner: &Arc<Tuner>) -> Rules {
         match self {
-            Policy::Adaptive => Box::new(adaptive::Adaptive::new(capacity, signals)),
-            Policy::Lru => Box::<lru::Lru>::default(),
-            Policy::Fifo => Box::<fifo::Fifo>::default(),
+            Policy::Adaptive => {
+                Rules::Adaptive(Box::new(adaptive::Adaptive::new(share, tuner.clone())))
+            }
+            Policy::Lru => Rules::Lru(lru::Lru::default()),
+            Policy::Fifo => Rules::Fifo(fifo::Fifo::default()),
         }
     }
 }

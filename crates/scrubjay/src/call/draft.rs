@@ -40,6 +40,10 @@ impl Prepared {
             .is_some_and(|extra| extra.weight > VERY_HEAVY)
     }
 
+    pub(super) fn weight(&self) -> u64 {
+        self.0.as_ref().map_or(1, |extra| extra.weight)
+    }
+
     pub(super) fn tags(&self) -> &[Tag] {
         self.0.as_ref().map_or(&[], |extra| &extra.tags)
     }

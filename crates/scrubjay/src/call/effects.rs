@@ -10,7 +10,7 @@ use crate::removal::{self, RemovalCause};
 use crate::stats::Event;
 use crate::sync::atomic::Ordering;
 use crate::tier::memory::ledger::Victims;
-use crate::tier::memory::{Displaced, EXPIRED_PER_WRITE, Found, Locked, Pin};
+use crate::tier::memory::{Displaced, EXPIRED_PER_WRITE, Found, Locked, Pin, Reserved};
 
 use seize::Guard;
 
@@ -25,9 +25,10 @@ pub(crate) struct Change<'g, K, V> {
     pub(crate) cause: RemovalCause,
     /// A moment not after this change, for the old entry and those that may have expired.
     pub(crate) now: Timestamp,
+    pub(crate) reserved: Reserved<'g>,
 }
 
-/// What a write pushed out: when this is dropped, what is still in other shards is unlinked, and all is reported.
+/// What a write pushed out: it is reported when this is dropped.
 struct Report<'a, 'g, K: Eq + 'static, V: 'static> {
     core: &'a Core<K, V>,
     displaced: Displaced<'g, K, V>,
@@ -41,9 +42,7 @@ impl<K: Eq + 'static, V: 'static> Drop for Report<'_, '_, K, V> {
         if let Some(old) = self.displaced.replaced {
             core.notify(old, core.cause_of(old.entry, self.cause), pin);
         }
-        if !self.displaced.victims.is_empty() {
-            core.unlink(std::mem::take(&mut self.displaced.victims), pin);
-        }
+        core.report(std::mem::take(&mut self.displaced.victims), pin);
         core.expire(EXPIRED_PER_WRITE, pin);
     }
 }
@@ -51,10 +50,10 @@ impl<K: Eq + 'static, V: 'static> Drop for Report<'_, '_, K, V> {
 impl<K: Eq + 'static, V: 'static> Core<K, V> {
     /// Makes a change, releases the lock, calls `then` with whether anything was stored, and reports what that pushed
     /// out, also if `then` panics.
-    pub(crate) fn make(
+    pub(crate) fn make<'g>(
         &self,
-        change: Change<'_, K, V>,
-        mut locked: Locked<'_, K, V>,
+        mut change: Change<'g, K, V>,
+        mut locked: Locked<'g, K, V>,
         pin: &Pin<'_>,
         then: impl FnOnce(bool),
     ) {
@@ -62,11 +61,11 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let displaced = match change.new {
             Some((prepared, held)) => {
                 let draft = prepared.draft(change.hash, change.key, held);
-                locked.store(draft, old, change.now, pin)
+                locked.store(draft, old, &mut change.reserved, change.now)
             }
             None => {
                 if let Some(old) = old {
-                    locked.remove(old, pin);
+                    locked.remove(old);
                 }
                 Displaced {
                     replaced: old,
@@ -85,18 +84,30 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         then(stored);
     }
 
-    /// To be called before the lock of a write: from the first very heavy entry on, all entries are accounted for, so
-    /// that their sum is known before it can overflow.
-    pub(crate) fn make_ready(&self, prepared: Option<&Prepared>, pin: &Pin<'_>) {
+    /// To be called before the lock of a write: makes the room that its shard cannot make.
+    ///
+    /// From the first very heavy entry on, all entries are accounted for, so that their sum is known before it can
+    /// overflow.
+    pub(crate) fn make_ready<'a>(
+        &'a self,
+        hash: u64,
+        prepared: Option<&Prepared>,
+        pin: &'a Pin<'_>,
+    ) -> Reserved<'a> {
         if prepared.is_some_and(Prepared::is_very_heavy) {
-            self.unlink(self.memory.account_for_all(pin), pin);
+            self.memory.account_for_all(pin);
         }
+        let weight = prepared.map_or(0, Prepared::weight);
+        let mut victims = Victims::default();
+        let reserved = self.memory.reserve(hash, weight, pin, &mut victims);
+        self.report(victims, pin);
+        reserved
     }
 
     /// Counts a removal and tells the listener.
     pub(crate) fn notify(&self, entry: Found<'_, K, V>, cause: RemovalCause, pin: &Pin<'_>) {
         let at_once = cause == RemovalCause::Explicit;
-        self.memory.retire(entry, at_once, pin);
+        self.memory.retired(entry, at_once, pin);
         self.counters.count_removal(pin.thread_id(), cause);
         let Some(listener) = &self.options.listener else {
             return;
@@ -118,13 +129,11 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         }
     }
 
-    /// Unlinks what the ledger chose, and reports it.
-    pub(crate) fn unlink(&self, victims: Victims<'_, K, V>, pin: &Pin<'_>) {
+    /// Reports who had to leave.
+    pub(crate) fn report(&self, victims: Victims<'_, K, V>, pin: &Pin<'_>) {
         for victim in victims {
             let found = victim.found;
-            if self.memory.unlink(found, pin) {
-                self.notify(found, self.cause_of(found.entry, victim.cause), pin);
-            }
+            self.notify(found, self.cause_of(found.entry, victim.cause), pin);
         }
     }
 
@@ -141,9 +150,6 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         if !self.timed.load(Ordering::Relaxed) {
             return;
         }
-        let victims = self.memory.expire(self.now(), most, pin);
-        if !victims.is_empty() {
-            self.unlink(victims, pin);
-        }
+        self.report(self.memory.expire(self.now(), most, pin), pin);
     }
 }

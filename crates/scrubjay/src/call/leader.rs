@@ -230,12 +230,13 @@ where
     ) {
         let core = &*self.core;
         let pin = core.memory.pin();
-        core.make_ready(new.as_ref().map(|(prepared, _)| prepared), &pin);
         let now = core.now_if_timed();
         let flight = self
             .flight
             .take()
             .expect("a leader has its flight until it finishes");
+        let prepared = new.as_ref().map(|(prepared, _)| prepared);
+        let reserved = core.make_ready(flight.hash, prepared, &pin);
         let mut locked = core.memory.lock(flight.hash, &pin);
         let is_current = locked.state.flights.remove(&flight);
         let landable = match &new {
@@ -246,7 +247,7 @@ where
             drop(locked);
             return land(landable, Written::Overtaken);
         }
-        let old = locked.find(flight.hash, &pin, |key| *key == flight.key);
+        let old = locked.find(flight.hash, |key| *key == flight.key);
         let flight = Arc::into_inner(flight).expect("its table and its chain have let go of it");
         let change = Change {
             hash: flight.hash,
@@ -255,6 +256,7 @@ where
             old,
             cause,
             now,
+            reserved,
         };
         core.make(change, locked, &pin, |stored| match stored {
             true => land(landable, Written::Stored),

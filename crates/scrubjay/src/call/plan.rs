@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::entry::{Entry, SharedError};
+use crate::tier::memory::Found;
 
 /// What a kind of call makes of values: how they become its answer, and what of its answer is stored.
 pub(crate) trait Plan<V> {
@@ -122,10 +123,10 @@ impl<V: Clone, E> Plan<V> for InTurn<E> {
 
 /// The answer that an entry gives to a kind of call, if it gives one, beside the entry.
 pub(super) fn answer_from<'g, K, V, P: Plan<V>>(
-    entry: Option<&'g Entry<K, V>>,
+    entry: Option<Found<'g, K, V>>,
     plan: &P,
-) -> Option<(&'g Entry<K, V>, P::Answer)> {
-    entry.and_then(|entry| Some((entry, answer(entry, plan)?)))
+) -> Option<(Found<'g, K, V>, P::Answer)> {
+    entry.and_then(|entry| Some((entry, answer(entry.entry, plan)?)))
 }
 
 #[inline]

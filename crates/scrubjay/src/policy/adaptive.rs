@@ -32,7 +32,7 @@
 //! # What it costs
 //!
 //! A hit stores a mark of 16 bits, and only if that changes it: an entry that was hit four times is written to once in
-//! an epoch. During a burst of sampling, hits of sampled keys are recorded too, if the ledger is free. An insertion looks
+//! an epoch. During a burst of sampling, hits of sampled keys are recorded too, if the tuner is free. An insertion looks
 //! at one bucket of ghosts and at the ends of two lists, and passes over a bounded number of used entries; it
 //! allocates nothing but room for more links, and one time in 64 pays for a lookup in the miniatures.
 //! An entry has 8 bytes of links and 4 of ghosts; miniatures have under 200 kB.
@@ -59,79 +59,55 @@
 //! that it follows a workload that changes after some hundred thousand misses only; and a window that has to
 //! shrink gives one entry to main with every eviction.
 //!
-//! Invariants: the policy's residents are the ledger's; signals say what `regions` and `shadows` are at.
+//! Each shard has regions of its own, in the mode that the one `tuner` of the cache says. Invariant: the residents are
+//! those of the shard's ledger.
 
 mod curve;
 mod ghosts;
 mod miniature;
 mod regions;
 mod shadows;
+mod tuner;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::{Curve, Marks, Rules, Signals};
-use regions::{MODES, Place, Regions};
-use shadows::Shadows;
+use super::Marks;
+use regions::{Place, Regions};
 
+pub(crate) use tuner::Tuner;
+
+/// Misses that a shard tells the tuner of at once.
+const TOLD_AT_ONCE: u32 = 16;
+
+/// The rules for the entries of one shard.
 #[derive(Debug)]
-pub(super) struct Adaptive {
+pub(crate) struct Adaptive {
     regions: Regions,
-    /// Made when the first entry comes in, so that an empty cache is small.
-    shadows: Option<Box<Shadows>>,
     /// Who went away last, by tag, in case its successor comes in next.
     replaced: Option<(u32, Place)>,
-    signals: Arc<Signals>,
+    tuner: Arc<Tuner>,
+    /// Misses that the tuner was not told of.
+    untold: u32,
+    /// Whether anybody had to leave, so that the residents are what the capacity holds.
+    has_evicted: bool,
 }
 
 impl Adaptive {
-    pub(super) fn new(capacity: u64, signals: Arc<Signals>) -> Self {
+    pub(super) fn new(share: u64, tuner: Arc<Tuner>) -> Self {
         Self {
-            regions: Regions::new(capacity, MODES[0]),
-            shadows: None,
+            regions: Regions::new(share, tuner.mode()),
             replaced: None,
-            signals,
+            tuner,
+            untold: TOLD_AT_ONCE,
+            has_evicted: false,
         }
     }
 
-    /// Tells the shadows of a miss.
-    fn missed(&mut self, tag: u32, weight: u64) {
-        let capacity = self.regions.capacity();
-        // Until somebody has to leave, entries are assumed to weigh 1.
-        let residents = usize::try_from(capacity).unwrap_or(usize::MAX);
-        let shadows =
-            (self.shadows).get_or_insert_with(|| Box::new(Shadows::new(capacity, residents)));
-        shadows.pay();
-        self.look_up(tag, weight);
+    pub(super) fn epoch(&self) -> u16 {
+        self.regions.epoch()
     }
 
-    /// Tells the shadows of a lookup whose key may be in the sample, and does as they say.
-    fn look_up(&mut self, tag: u32, weight: u64) {
-        let mode = (self.shadows.as_mut()).and_then(|shadows| shadows.look_up(tag, weight));
-        if let Some(mode) = mode {
-            self.regions.set_mode(mode);
-        }
-    }
-
-    fn signal(&self) {
-        let sample_below = self
-            .shadows
-            .as_ref()
-            .map_or(0, |shadows| shadows.sample_below());
-        let (epoch, signals) = (self.regions.epoch(), &self.signals);
-        // Relaxed: hints; whoever reads an older one leaves an older mark, or a hit out of the sample. They are written
-        // only when they change, because every hit reads them.
-        if signals.epoch.load(Ordering::Relaxed) != epoch {
-            signals.epoch.store(epoch, Ordering::Relaxed);
-        }
-        if signals.sample_below.load(Ordering::Relaxed) != sample_below {
-            signals.sample_below.store(sample_below, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Rules for Adaptive {
-    fn insert(&mut self, number: u32, weight: u64, marks: &dyn Marks) {
+    pub(super) fn insert(&mut self, number: u32, weight: u64, marks: &impl Marks) {
         let tag = marks.tag(number);
         match self.replaced.take() {
             // Another value for the same key: no lookup, and no reason to lose a place.
@@ -143,49 +119,57 @@ impl Rules for Adaptive {
                 self.missed(tag, weight);
             }
         }
-        self.signal();
     }
 
-    fn remove(&mut self, number: u32, marks: &dyn Marks) {
+    /// Tells the tuner of misses by the dozen, or of one whose key is in its sample; and does as it says.
+    fn missed(&mut self, tag: u32, weight: u64) {
+        self.untold += 1;
+        if self.untold > TOLD_AT_ONCE || self.tuner.wants(tag) {
+            self.tell(tag, weight);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self, tag: u32, weight: u64) {
+        let residents = self.has_evicted.then(|| self.regions.len());
+        let share = self.regions.capacity();
+        if (self.tuner).missed(self.untold, tag, weight, share, residents) {
+            self.untold = 0;
+        }
+        let mode = self.tuner.mode();
+        if self.regions.mode() != mode {
+            self.regions.set_mode(mode);
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: u32, marks: &impl Marks) {
         let place = self.regions.remove(number, marks);
         self.replaced = place.map(|place| (marks.tag(number), place));
     }
 
-    fn victim(&mut self, marks: &dyn Marks) -> Option<u32> {
-        if let Some(shadows) = &mut self.shadows {
-            shadows.fit(self.regions.capacity(), self.regions.len());
-        }
+    pub(super) fn victim(&mut self, marks: &impl Marks) -> Option<u32> {
+        self.has_evicted = true;
         self.regions.victim(marks)
     }
 
-    fn knows(&self, number: u32) -> bool {
+    pub(super) fn knows(&self, number: u32) -> bool {
         self.regions.knows(number)
     }
 
-    fn sampled(&mut self, tag: u32, weight: u64) {
-        self.look_up(tag, weight);
-        self.signal();
+    pub(super) fn set_capacity(&mut self, share: u64) {
+        self.regions.set_capacity(share);
+        self.has_evicted = false;
     }
 
-    fn curve(&self) -> Option<Curve> {
-        self.shadows.as_ref().map(|shadows| shadows.curve())
-    }
-
-    fn set_capacity(&mut self, capacity: u64) {
-        self.regions.set_capacity(capacity);
-    }
-
-    fn clear(&mut self) {
-        // What the shadows know of the workload is as true as before.
+    pub(super) fn clear(&mut self) {
+        // What the tuner knows of the workload is as true as before.
         self.regions = Regions::new(self.regions.capacity(), self.regions.mode());
         self.replaced = None;
-        self.signal();
+        self.has_evicted = false;
     }
 
-    fn assert_consistent(&self, entries: &[(u32, u64)]) {
+    pub(super) fn assert_consistent(&self, entries: &[(u32, u64)]) {
         self.regions.assert_consistent(entries);
-        if let Some(shadows) = &self.shadows {
-            assert_eq!(self.regions.mode(), shadows.mode());
-        }
     }
 }

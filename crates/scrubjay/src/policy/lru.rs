@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Marks, Rules};
+use super::Marks;
 
 #[derive(Debug, Default)]
-pub(super) struct Lru {
+pub(crate) struct Lru {
     /// Known tick and number, oldest first.
     order: BTreeSet<(u64, u32)>,
     /// Known tick by number.
@@ -25,26 +25,24 @@ impl Lru {
         self.known[number as usize] = tick;
         self.order.insert((tick, number));
     }
-}
 
-impl Rules for Lru {
-    fn insert(&mut self, number: u32, _weight: u64, marks: &dyn Marks) {
+    pub(super) fn insert(&mut self, number: u32, marks: &impl Marks) {
         self.place(number, marks.tick(number));
     }
 
-    fn knows(&self, number: u32) -> bool {
+    pub(super) fn knows(&self, number: u32) -> bool {
         let known = self.known.get(number as usize).copied();
         known.is_some_and(|tick| self.order.contains(&(tick, number)))
     }
 
-    fn remove(&mut self, number: u32, _marks: &dyn Marks) {
+    pub(super) fn remove(&mut self, number: u32) {
         let known = self.known.get(number as usize).copied();
         if let Some(tick) = known {
             self.order.remove(&(tick, number));
         }
     }
 
-    fn victim(&mut self, marks: &dyn Marks) -> Option<u32> {
+    pub(super) fn victim(&mut self, marks: &impl Marks) -> Option<u32> {
         loop {
             let (known, number) = self.order.pop_first()?;
             let tick = marks.tick(number);
@@ -55,13 +53,7 @@ impl Rules for Lru {
         }
     }
 
-    fn set_capacity(&mut self, _capacity: u64) {}
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn assert_consistent(&self, entries: &[(u32, u64)]) {
+    pub(super) fn assert_consistent(&self, entries: &[(u32, u64)]) {
         assert_eq!(self.order.len(), entries.len());
         for (number, _) in entries {
             let tick = self.known[*number as usize];

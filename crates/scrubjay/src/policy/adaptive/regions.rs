@@ -131,7 +131,7 @@ impl Regions {
     }
 
     /// Takes in a newcomer, for which there is room.
-    pub(super) fn insert(&mut self, number: u32, weight: u64, marks: &(impl Marks + ?Sized)) {
+    pub(super) fn insert(&mut self, number: u32, weight: u64, marks: &impl Marks) {
         self.pass_time(weight);
         marks.set_mark(number, unused(self.epoch));
         let region = match self.has_earned_main(number, marks) {
@@ -146,26 +146,20 @@ impl Regions {
     }
 
     /// Takes in the successor of an entry that was in this place.
-    pub(super) fn put_back(
-        &mut self,
-        number: u32,
-        weight: u64,
-        place: Place,
-        marks: &(impl Marks + ?Sized),
-    ) {
+    pub(super) fn put_back(&mut self, number: u32, weight: u64, place: Place, marks: &impl Marks) {
         marks.set_mark(number, place.mark);
         self.push(place.region, number, weight);
     }
 
     /// Forgets an entry that goes away for a reason of its own.
-    pub(super) fn remove(&mut self, number: u32, marks: &(impl Marks + ?Sized)) -> Option<Place> {
+    pub(super) fn remove(&mut self, number: u32, marks: &impl Marks) -> Option<Place> {
         let region = self.unlink(number, marks)?;
         let mark = marks.mark(number);
         Some(Place { region, mark })
     }
 
     /// Chooses an entry to leave and forgets it.
-    pub(super) fn victim(&mut self, marks: &(impl Marks + ?Sized)) -> Option<u32> {
+    pub(super) fn victim(&mut self, marks: &impl Marks) -> Option<u32> {
         let residents = self.len();
         self.shrink_window(marks);
         let victim = self.choose(marks)?;
@@ -178,7 +172,7 @@ impl Regions {
     }
 
     /// Lets one entry out of a window that has been larger, into the place in main that this leaves free.
-    fn shrink_window(&mut self, marks: &(impl Marks + ?Sized)) {
+    fn shrink_window(&mut self, marks: &impl Marks) {
         if self.weights[usize::from(WINDOW)] > self.window
             && self.lists.len(WINDOW) > 1
             && let Some(oldest) = self.lists.front(WINDOW)
@@ -200,7 +194,7 @@ impl Regions {
     }
 
     /// Whether a newcomer was away for a shorter time than main's next victim has been without a hit.
-    fn has_earned_main(&mut self, number: u32, marks: &(impl Marks + ?Sized)) -> bool {
+    fn has_earned_main(&mut self, number: u32, marks: &impl Marks) -> bool {
         let Some(away) = self.ghosts.take(marks.tag(number)) else {
             return false;
         };
@@ -210,7 +204,7 @@ impl Regions {
             })
     }
 
-    fn choose(&mut self, marks: &(impl Marks + ?Sized)) -> Option<u32> {
+    fn choose(&mut self, marks: &impl Marks) -> Option<u32> {
         if self.mode.window == 100 {
             let main = self.next_of(MAIN, marks);
             return main.or_else(|| self.next_of(WINDOW, marks));
@@ -235,7 +229,7 @@ impl Regions {
     }
 
     /// An entry was used in the window: it changes places with main's next victim, unless that was used just now.
-    fn promote(&mut self, number: u32, marks: &(impl Marks + ?Sized)) {
+    fn promote(&mut self, number: u32, marks: &impl Marks) {
         let rival = self.next_of(MAIN, marks);
         set_hits(number, 0, marks);
         match rival {
@@ -252,7 +246,7 @@ impl Regions {
 
     /// Who leaves a region next: the clock's hand gives an entry of main one more round for every hit that its mark
     /// has, and one of the window a single one.
-    fn next_of(&mut self, region: u8, marks: &(impl Marks + ?Sized)) -> Option<u32> {
+    fn next_of(&mut self, region: u8, marks: &impl Marks) -> Option<u32> {
         for _ in 0..PASSED_IN_MAIN {
             let oldest = self.lists.front(region)?;
             match marks.mark(oldest) & HITS {
@@ -270,14 +264,14 @@ impl Regions {
         self.weights[usize::from(region)] += weight;
     }
 
-    fn unlink(&mut self, number: u32, marks: &(impl Marks + ?Sized)) -> Option<u8> {
+    fn unlink(&mut self, number: u32, marks: &impl Marks) -> Option<u8> {
         let region = self.lists.remove(number)?;
         self.weights[usize::from(region)] -= marks.weight(number);
         Some(region)
     }
 
     /// Makes an entry the newest of a region.
-    fn relocate(&mut self, number: u32, region: u8, marks: &(impl Marks + ?Sized)) {
+    fn relocate(&mut self, number: u32, region: u8, marks: &impl Marks) {
         let before = self.lists.remove(number);
         self.lists.push_back(region, number);
         if let Some(before) = before
@@ -305,7 +299,7 @@ impl Regions {
     }
 }
 
-fn set_hits(number: u32, hits: u16, marks: &(impl Marks + ?Sized)) {
+fn set_hits(number: u32, hits: u16, marks: &impl Marks) {
     marks.set_mark(number, marks.mark(number) & !HITS | hits);
 }
 

@@ -7,7 +7,7 @@
 use super::curve::Ladder;
 use super::ghosts::is_another_size;
 use super::miniature::{Miniature, Sample};
-use super::regions::{MODES, Mode};
+use super::regions::MODES;
 use crate::policy::{Curve, spread};
 
 /// The entries of a miniature: at least so many, a part of the residents of a large cache, at most so many.
@@ -85,8 +85,9 @@ impl Shadows {
         }
     }
 
-    pub(super) fn mode(&self) -> Mode {
-        MODES[self.chosen]
+    /// The best mode, by its position in [`MODES`].
+    pub(super) fn chosen(&self) -> usize {
+        self.chosen
     }
 
     /// Lookups of keys whose spread tags are below this are to be recorded.
@@ -98,9 +99,9 @@ impl Shadows {
         }
     }
 
-    /// A miss of the cache, of whatever key.
-    pub(super) fn pay(&mut self) {
-        self.credit += 1;
+    /// Misses of the cache, of whatever keys.
+    pub(super) fn pay(&mut self, misses: u32) {
+        self.credit += i64::from(misses);
         self.since_miss = 0;
         if !self.is_running {
             let entries = self.sample.entries() as i64;
@@ -109,10 +110,10 @@ impl Shadows {
         }
     }
 
-    /// Records a lookup, hit or miss, if its key is in the sample; says to which mode the cache should change.
-    pub(super) fn look_up(&mut self, tag: u32, weight: u64) -> Option<Mode> {
+    /// Records a lookup, hit or miss, if its key is in the sample.
+    pub(super) fn look_up(&mut self, tag: u32, weight: u64) {
         if spread(tag) >= self.sample_below() {
-            return None;
+            return;
         }
         self.credit -= MISSES_PER_LOOKUP;
         self.since_miss += 1;
@@ -124,10 +125,12 @@ impl Shadows {
         self.ladder.look_up(tag, weight, counts);
         self.scored += u64::from(counts);
         let is_due = self.scored >= (self.sample.entries() / 2).max(64);
-        if is_due { self.choose() } else { None }
+        if is_due {
+            self.choose();
+        }
     }
 
-    fn choose(&mut self) -> Option<Mode> {
+    fn choose(&mut self) {
         self.scored = 0;
         self.is_running = self.credit > 0;
         for (score, hits) in self.scores.iter_mut().zip(&mut self.hits) {
@@ -144,12 +147,10 @@ impl Shadows {
         };
         let best = (0..MODES.len()).fold(0, better);
         let lead = scores[best] - scores[self.chosen];
-        if lead <= LEAD * scores[best].max(1.0).sqrt() {
-            return None;
+        if lead > LEAD * scores[best].max(1.0).sqrt() {
+            self.chosen = best;
+            self.ladder.set_mode(MODES[best]);
         }
-        self.chosen = best;
-        self.ladder.set_mode(MODES[best]);
-        Some(MODES[best])
     }
 
     pub(super) fn curve(&self) -> Curve {

@@ -1,10 +1,10 @@
 //! A hash table that one writer at a time changes while any number of readers look on without a lock.
 //!
-//! [`Slots`] says by the hash where an entry is, [`Slab`] holds it, and both are read under a pin (seize; Nicholson
+//! [`Buckets`] say by the hash where an entry is, [`Slab`] holds it, and both are read under a pin (seize; Nicholson
 //! and Parkinson, "Crystalline: fast and memory efficient wait-free reclamation", 2021, and its predecessor
 //! Hyaline). A writer holds the lock of the table's shard, which it shows by the lock's [`Room`].
 //!
-//! Invariants: a number in a slot is that of a live entry for every reader that was pinned when it read it; an
+//! Invariants: a place in a lane is that of a live entry for every reader that was pinned when it read it; an
 //! entry that was unlinked is handed to [`Table::free`] once, when no such reader is left.
 //!
 //! The atomics are std's even under a model checker: what is explored there are the protocols of locks.
@@ -14,26 +14,23 @@
     reason = "lock-free readers: a hit takes no lock; see docs/benchmarks.md for what that brings"
 )]
 
+mod buckets;
 mod published;
 mod slab;
-mod slots;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use seize::LocalGuard;
 
+pub(crate) use buckets::Place;
+use buckets::{Buckets, Lane, Tag};
 use published::Published;
 use slab::{Slab, Vacancies};
-use slots::{Place, Slots, Tag};
-
-/// The number of an entry among those of all tables of a cache.
-pub(crate) type Number = u32;
 
 /// What a table holds: anything that knows half of its own hash.
 pub(crate) trait Tagged {
-    fn tag(&self) -> Tag;
+    fn hash_tag(&self) -> Tag;
 }
 
 /// The half of a hash by which a table orders its entries; the other half is left to choose the table.
@@ -59,18 +56,16 @@ impl Room {
 }
 
 pub(crate) struct Table<E: Tagged> {
-    slots: Published<Slots>,
-    /// Odd while slots move towards their homes, and then another even number.
-    version: AtomicU64,
+    buckets: Published<Buckets>,
     slab: Slab<E>,
-    /// Which of the cache's tables this is: the lower `bits` of its entries' numbers.
+    /// Which of the cache's tables this is.
     index: u32,
-    bits: u32,
 }
 
-/// An entry of a table, and the number of its place.
+/// An entry of a table, which table that is, and the entry's place there.
 pub(crate) struct Resident<'g, E> {
-    pub(crate) number: Number,
+    pub(crate) table: u32,
+    pub(crate) place: Place,
     pub(crate) entry: &'g E,
 }
 
@@ -91,14 +86,11 @@ impl<E> Deref for Resident<'_, E> {
 }
 
 impl<E: Tagged> Table<E> {
-    /// The table `index` of `2^bits`, whose numbers do not collide.
-    pub(crate) fn new(index: u32, bits: u32) -> Self {
+    pub(crate) fn new(index: u32) -> Self {
         Self {
-            slots: Published::new(Slots::for_entries(0)),
-            version: AtomicU64::new(0),
+            buckets: Published::new(Buckets::for_entries(0)),
             slab: Slab::new(),
             index,
-            bits,
         }
     }
 
@@ -110,49 +102,25 @@ impl<E: Tagged> Table<E> {
         guard: &'g LocalGuard<'_>,
         matches: impl Fn(&E) -> bool,
     ) -> Option<Resident<'g, E>> {
-        let mut attempts = 0;
-        loop {
-            let version = self.version();
-            let found = self.slots.get(guard).walk(tag, |_, place| {
-                let resident = self.resident(place, guard);
-                matches(resident.entry).then_some(resident)
-            });
-            if found.is_some() || self.is_still(version) {
-                return found;
-            }
-            pause(&mut attempts);
-        }
-    }
-
-    #[inline]
-    fn version(&self) -> u64 {
-        // Acquire: pairs with the Release store that ends a removal, whose slots are thereby seen.
-        self.version.load(Ordering::Acquire)
-    }
-
-    /// Whether no slot was moved towards its home since the version was asked for.
-    fn is_still(&self, version: u64) -> bool {
-        // Acquire: pairs with the Release fence that begins a removal: whoever saw one of its moves, sees here that it
-        // had begun.
-        fence(Ordering::Acquire);
-        // Relaxed: the fence orders it.
-        version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version
+        self.buckets.get(guard).find(tag, |_, place| {
+            let resident = self.resident(place, guard);
+            matches(resident.entry).then_some(resident)
+        })
     }
 
     #[inline]
     fn resident<'g>(&self, place: Place, guard: &'g LocalGuard<'_>) -> Resident<'g, E> {
-        // SAFETY: this module calls it with what it read in a slot under `guard`: the entry was put in before its
+        // SAFETY: this module calls it with what it read in a lane under `guard`: the entry was put in before its
         // place was told, and is freed only when the guards that could read it there have ended.
         let entry = unsafe { self.slab.get(place, guard) };
-        let number = place << self.bits | self.index;
-        Resident { number, entry }
+        Resident {
+            table: self.index,
+            place,
+            entry,
+        }
     }
 
-    fn place(&self, number: Number) -> Place {
-        number >> self.bits
-    }
-
-    /// Shows the entry of a number.
+    /// Shows the entry of a place.
     ///
     /// # Safety
     ///
@@ -160,10 +128,10 @@ impl<E: Tagged> Table<E> {
     #[inline]
     pub(crate) unsafe fn get<'g>(
         &self,
-        number: Number,
+        place: Place,
         guard: &'g LocalGuard<'_>,
     ) -> Resident<'g, E> {
-        self.resident(self.place(number), guard)
+        self.resident(place, guard)
     }
 
     /// Puts an entry in a place, where nobody finds it yet.
@@ -174,10 +142,6 @@ impl<E: Tagged> Table<E> {
         guard: &'g LocalGuard<'_>,
     ) -> Resident<'g, E> {
         let place = self.slab.put(&mut room.vacancies, entry, guard);
-        assert!(
-            place < u32::MAX >> self.bits,
-            "scrubjay: a cache holds fewer than 2^32 entries"
-        );
         self.resident(place, guard)
     }
 
@@ -185,36 +149,37 @@ impl<E: Tagged> Table<E> {
     ///
     /// # Safety
     ///
-    /// It was neither linked, nor was anybody told its number.
+    /// It was neither linked, nor was anybody told its place.
     pub(crate) unsafe fn take_back(
         &self,
         room: &mut Room,
-        number: Number,
+        place: Place,
         guard: &LocalGuard<'_>,
     ) -> E {
-        let place = self.place(number);
         // SAFETY: the caller's promise.
         unsafe { self.slab.take_back(&mut room.vacancies, place, guard) }
     }
 
     /// Lets an entry be found whose key is not in the table, and which was put in.
     pub(crate) fn link(&self, room: &mut Room, new: Resident<'_, E>, guard: &LocalGuard<'_>) {
-        let (tag, place) = (new.entry.tag(), self.place(new.number));
-        if self.slots.get(guard).is_full(room.entries) {
-            let grown = room.entries + room.entries / 2 + 4;
-            let expected = room.expected.max(room.entries + room.entries / 16);
-            self.rebuild(grown.min(expected.max(room.entries + 1)), guard);
+        if self.buckets.get(guard).is_full(room.entries) {
+            self.grow(room, guard);
         }
-        while !self.slots.get(guard).insert(tag, place) {
-            // The last slots are taken: in a copy there are others behind them.
-            self.rebuild(room.entries + 1, guard);
-        }
+        (self.buckets.get(guard)).insert(new.entry.hash_tag(), new.place);
         room.entries += 1;
     }
 
-    fn rebuild(&self, entries: usize, guard: &LocalGuard<'_>) {
-        let rebuilt = self.slots.get(guard).rebuilt(entries);
-        self.slots.replace(rebuilt, guard);
+    fn grow(&self, room: &Room, guard: &LocalGuard<'_>) {
+        let grown = room.entries + room.entries / 2 + 4;
+        let expected = room.expected.max(room.entries + room.entries / 16);
+        let entries = grown.min(expected.max(room.entries + 1));
+        let tag_of = |place| self.tag_of(place, guard);
+        let rebuilt = self.buckets.get(guard).rebuilt(entries, tag_of);
+        self.buckets.replace(rebuilt, guard);
+    }
+
+    fn tag_of(&self, place: Place, guard: &LocalGuard<'_>) -> Tag {
+        self.resident(place, guard).entry.hash_tag()
     }
 
     /// Links an entry that was put in in the place of `old`, which has an equal key and is in the table.
@@ -224,9 +189,9 @@ impl<E: Tagged> Table<E> {
         new: Resident<'_, E>,
         guard: &LocalGuard<'_>,
     ) {
-        let index = self.index_of(old, guard);
-        let index = index.expect("an entry found under the lock is in the table");
-        (self.slots.get(guard)).replace(index, old.entry.tag(), self.place(new.number));
+        let lane = self.lane_of(old, guard);
+        let lane = lane.expect("an entry found under the lock is in the table");
+        self.buckets.get(guard).replace(lane, new.place);
     }
 
     /// Takes `old` out; false if it is not in the table. It is shown to those who saw it until it is freed.
@@ -236,25 +201,17 @@ impl<E: Tagged> Table<E> {
         old: Resident<'_, E>,
         guard: &LocalGuard<'_>,
     ) -> bool {
-        let Some(index) = self.index_of(old, guard) else {
+        let Some(lane) = self.lane_of(old, guard) else {
             return false;
         };
-        // Relaxed: the shard's lock orders writers.
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version + 1, Ordering::Relaxed);
-        // Release: pairs with the Acquire fence in `is_still`.
-        fence(Ordering::Release);
-        self.slots.get(guard).remove(index);
-        // Release: pairs with the Acquire load in `version`.
-        self.version.store(version + 2, Ordering::Release);
+        (self.buckets.get(guard)).remove(lane, old.entry.hash_tag());
         room.entries -= 1;
         true
     }
 
-    fn index_of(&self, resident: Resident<'_, E>, guard: &LocalGuard<'_>) -> Option<usize> {
-        let tag = resident.entry.tag();
-        let wanted = self.place(resident.number);
-        (self.slots.get(guard)).walk(tag, |index, place| (place == wanted).then_some(index))
+    fn lane_of(&self, resident: Resident<'_, E>, guard: &LocalGuard<'_>) -> Option<Lane> {
+        let is_its = |lane, place| (place == resident.place).then_some(lane);
+        (self.buckets.get(guard)).find(resident.entry.hash_tag(), is_its)
     }
 
     /// Takes every entry out.
@@ -268,7 +225,7 @@ impl<E: Tagged> Table<E> {
     {
         let entries = self.iter(guard).collect();
         room.entries = 0;
-        self.slots.replace(Slots::for_entries(0), guard);
+        self.buckets.replace(Buckets::for_entries(0), guard);
         entries
     }
 
@@ -280,68 +237,41 @@ impl<E: Tagged> Table<E> {
     where
         E: 'g,
     {
-        let mut next = Some(0);
-        let some = std::iter::from_fn(move || {
-            let from = next?;
-            let mut attempts = 0;
-            loop {
-                let version = self.version();
-                let (places, rest) = self.slots.get(guard).some_from(from);
-                if self.is_still(version) {
-                    next = rest;
-                    return Some(places);
-                }
-                pause(&mut attempts);
-            }
-        });
-        some.flatten().map(|place| self.resident(place, guard))
+        let places = self.buckets.get(guard).places();
+        places.map(|place| self.resident(place, guard))
     }
 
     /// Where an entry lies, for [`free`](Self::free).
-    pub(crate) fn address(&self, number: Number, guard: &LocalGuard<'_>) -> *mut E {
-        self.slab.address(self.place(number), guard)
+    pub(crate) fn address(&self, place: Place, guard: &LocalGuard<'_>) -> *mut E {
+        self.slab.address(place, guard)
     }
 
-    /// Drops an entry, and makes its place vacant.
+    /// Drops entries, if that does something, and makes their places vacant.
     ///
     /// # Safety
     ///
-    /// `entry` is the address of `number`, was unlinked, nobody who was pinned before that still is, and this is the
-    /// only call for it.
-    pub(crate) unsafe fn free(&self, number: Number, entry: *mut E) {
+    /// Each address is that of its place; each entry was unlinked, nobody who was pinned before that still is, and this
+    /// is the only call for it.
+    pub(crate) unsafe fn free(&self, entries: &[(Place, *mut E)], drops: bool) {
         // SAFETY: the caller's promise.
-        unsafe { self.slab.free(self.place(number), entry) };
+        unsafe { self.slab.free(entries, drops) };
     }
 
-    /// Drops an entry that was unlinked and is not to be freed by anybody else.
-    pub(crate) fn drop_unlinked(&mut self, number: Number) {
-        self.slab.drop_all([number >> self.bits]);
+    /// Drops entries that were unlinked and are not to be freed by anybody else.
+    pub(crate) fn drop_unlinked(&mut self, places: impl IntoIterator<Item = Place>) {
+        self.slab.drop_all(places);
     }
 
     /// Checks the invariants that one look under the shard's lock can check.
     pub(crate) fn assert_consistent(&self, room: &Room, guard: &LocalGuard<'_>) {
-        self.slots.get(guard).assert_consistent(room.entries);
-        for resident in self.iter(guard) {
-            let index = self.index_of(resident, guard);
-            assert!(index.is_some(), "a slot has its entry's tag");
-        }
-    }
-}
-
-/// Lets a writer go on that moves slots, which takes it some nanoseconds unless it was interrupted.
-#[cold]
-fn pause(attempts: &mut u32) {
-    if *attempts < 64 {
-        *attempts += 1;
-        std::hint::spin_loop();
-    } else {
-        std::thread::yield_now();
+        let tag_of = |place| self.tag_of(place, guard);
+        (self.buckets.get(guard)).assert_consistent(room.entries, tag_of);
     }
 }
 
 impl<E: Tagged> Drop for Table<E> {
     fn drop(&mut self) {
-        let places: Vec<Place> = self.slots.get_mut().places().collect();
+        let places: Vec<Place> = self.buckets.get_mut().places().collect();
         self.slab.drop_all(places);
     }
 }

@@ -1,7 +1,7 @@
 //! Places for entries: chunks of cells that never move.
 //!
-//! A place's chunk and its cell there follow from its number alone. Chunks grow with the slab, by a sixteenth of it,
-//! so little is unused and nothing is ever copied. Whoever holds the shard's lock puts entries in; [`Slab::free`] takes
+//! A place's chunk and its cell there follow from its number alone. Chunks are added one at a time, so little is unused
+//! and nothing is ever copied. Whoever holds the shard's lock puts entries in; [`Slab::free`] takes
 //! them out when no reader can see them, on whatever thread finds that.
 //!
 //! Invariant: a cell is written once between two times that its place is vacant.
@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use seize::LocalGuard;
 
+use super::buckets::Place;
 use super::published::Published;
-use super::slots::Place;
 use crate::sync::Mutex;
 
 /// The memory of one place.
@@ -48,16 +48,25 @@ pub(super) struct Vacancies {
     unused: Place,
 }
 
-/// The chunk of a place, and the cell there: 32 chunks of 16 cells, then 16 chunks for each doubling.
+/// Cells in the first chunks, so that a small cache is small, and in each of the others.
+const FEW: usize = 64;
+const MANY: usize = 1024;
+/// The first chunks are as many as hold what one of the others does.
+const FIRST_CHUNKS: usize = MANY / FEW;
+
+/// The chunk of a place, and the cell there.
 #[inline]
 fn cell_of(place: Place) -> (usize, usize) {
     let place = place as usize;
-    let bits = (place | 256).ilog2() as usize - 4;
-    ((place >> bits) + (bits - 4) * 16, place & ((1 << bits) - 1))
+    if place < MANY {
+        (place / FEW, place % FEW)
+    } else {
+        (place / MANY + FIRST_CHUNKS - 1, place % MANY)
+    }
 }
 
 fn chunk_size(chunk: usize) -> usize {
-    16 << (chunk.saturating_sub(16) / 16)
+    if chunk < FIRST_CHUNKS { FEW } else { MANY }
 }
 
 fn new_chunk<E>(size: usize) -> *mut Cell<E> {
@@ -129,6 +138,10 @@ impl<E> Slab<E> {
         if cell == 0 {
             self.add_chunk(chunk, guard);
         }
+        assert!(
+            vacancies.unused < Place::MAX,
+            "scrubjay: a shard holds fewer than 2^32 entries"
+        );
         vacancies.unused += 1;
         vacancies.unused - 1
     }
@@ -155,17 +168,19 @@ impl<E> Slab<E> {
         self.cell(place, guard).cast()
     }
 
-    /// Drops an entry that nobody can see any more, and makes its place vacant.
+    /// Drops entries that nobody can see any more, if that does something, and makes their places vacant.
     ///
     /// # Safety
     ///
-    /// `entry` is the address of `place`, the entry was put in and unlinked, every guard that began before it was
+    /// Each address is that of its place, the entry was put in and unlinked, every guard that began before it was
     /// unlinked has ended, and this is the only call for it.
-    pub(super) unsafe fn free(&self, place: Place, entry: *mut E) {
-        let vacate = OnDrop(|| self.freed.lock().push(place));
-        // SAFETY: the caller's promise: the entry is there, and this is the only reference.
-        unsafe { ptr::drop_in_place(entry) };
-        drop(vacate);
+    pub(super) unsafe fn free(&self, entries: &[(Place, *mut E)], drops: bool) {
+        let places = || entries.iter().map(|(place, _)| *place);
+        let _vacated_at_the_end = OnDrop(|| self.freed.lock().extend(places()));
+        if drops {
+            // SAFETY: the caller's promise: the entries are there, and these are the only references.
+            unsafe { drop_each(entries) };
+        }
     }
 
     /// Drops the entries of these places and leaves the places as they are.
@@ -176,6 +191,22 @@ impl<E> Slab<E> {
             // SAFETY: `&mut self`: nobody else has a reference, and the caller's places have entries that are there.
             unsafe { (*(*chunk.add(cell)).0.get()).assume_init_drop() };
         }
+    }
+}
+
+/// Drops all of them, also if the drop of one panics.
+///
+/// # Safety
+///
+/// As for [`Slab::free`].
+unsafe fn drop_each<E>(entries: &[(Place, *mut E)]) {
+    if let [(_, entry), rest @ ..] = entries {
+        let _dropped_at_the_end = OnDrop(|| {
+            // SAFETY: the caller's promise.
+            unsafe { drop_each(rest) }
+        });
+        // SAFETY: the caller's promise.
+        unsafe { ptr::drop_in_place(*entry) };
     }
 }
 
