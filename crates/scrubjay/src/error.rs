@@ -21,11 +21,11 @@ use std::fmt;
 pub enum ErrorKind {
     /// An option of the builder makes no sense, alone or with another one.
     Option,
-    /// A snapshot could not be read or written: the reader or writer failed.
+    /// Something could not be read or written: a snapshot's reader or writer failed, or a store's folder or disk.
     Io,
-    /// A snapshot is truncated, damaged, or not one of ours.
+    /// A snapshot or a store is truncated, damaged, or not one of ours.
     Corrupt,
-    /// A snapshot was written in a format that this version does not know.
+    /// A snapshot or a store was written in a format that this version does not know.
     Version,
     /// A key or a value could not be encoded or decoded.
     Codec,
@@ -60,7 +60,7 @@ impl Error {
         }
     }
 
-    #[cfg(feature = "snapshot")]
+    #[cfg(any(feature = "snapshot", feature = "disk"))]
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self

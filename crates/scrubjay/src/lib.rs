@@ -103,6 +103,8 @@ pub use removal::RemovalCause;
 #[cfg(feature = "macros")]
 pub use scrubjay_macros::memoize;
 pub use stats::Stats;
+#[cfg(feature = "disk")]
+pub use tier::disk;
 pub use trace::{Trace, inherit, trace, trace_async};
 
 /// What `#[memoize]` expands to. No part of the interface: it may change in any release.

@@ -1,0 +1,51 @@
+//! The disk tier: one folder that many processes share.
+//!
+//! A [`Store`] holds records by [`Digest`]. `docs/disk-format.md` describes its files byte by byte. Invariants: nothing that
+//! is read is trusted before its checksum was compared, and nothing that was read is executed; what fails is a miss that
+//! is counted; an invalidation is seen by every process once the call that brought it returned.
+//!
+//! A cache uses a store through [`Builder::disk`](crate::Builder::disk).
+
+mod digest;
+mod directory;
+mod error;
+mod flight;
+mod fork;
+pub(crate) mod format;
+mod generation;
+mod index;
+mod options;
+mod os;
+mod queue;
+mod record;
+mod shared;
+mod store;
+mod values;
+mod verify;
+
+pub use digest::{Digest, KeyEncoder};
+pub use flight::Lead;
+pub use index::FunctionStats;
+pub use options::{Durability, StoreBuilder};
+pub use record::{Codec, Fence, Function, Head, NewRecord, Payload, Record};
+pub use store::{Heads, Store, StoreStats};
+pub use verify::{Progress, Report};
+
+pub(crate) use index::{Invalidation, Target};
+pub(crate) use options::Options;
+
+/// Payloads of this many bytes and more are kept in files of their own.
+pub const LARGE: u64 = 32 << 10;
+/// The largest payload that [`Store::put`] takes. [`Store::put_file`] has no limit but the capacity.
+pub const LARGEST: u64 = 64 << 20;
+
+/// Decodes bytes as every decoder of the store would, for fuzzing: whatever they are, nothing panics.
+#[doc(hidden)]
+pub fn decode_anything(bytes: &[u8]) {
+    let (digest, function) = (Digest::from_bytes([0; 32]), Function::new("", ""));
+    let _ = format::decode(&digest, &function, bytes);
+    let _ = format::parse_unchecked(&digest, &function, bytes);
+    if let Some(page) = bytes.first_chunk() {
+        let _ = generation::decode(page);
+    }
+}

@@ -1,0 +1,200 @@
+//! The name of an entry below memory: a digest of a canonical encoding of all that makes up its key.
+//!
+//! Invariant: two different lists of fields never have the same encoding, because each field says its kind and its
+//! length before its bytes, and numbers have one width and byte order. So equal keys have equal digests on every machine,
+//! and different keys different ones, as far as BLAKE3 has no collisions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
+
+/// The 256-bit name of an entry.
+///
+/// # Example
+///
+/// ```
+/// use scrubjay::disk::{Digest, KeyEncoder};
+///
+/// let digest = KeyEncoder::new("example").str("ann").u64(7).finish();
+/// assert_eq!(digest.to_string().parse::<Digest>()?, digest);
+/// # Ok::<(), scrubjay::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Makes a digest of bytes that are one already.
+    ///
+    /// ```
+    /// use scrubjay::disk::Digest;
+    ///
+    /// assert_eq!(Digest::from_bytes([7; 32]).as_bytes(), &[7; 32]);
+    /// ```
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns its bytes.
+    ///
+    /// ```
+    /// assert_eq!(scrubjay::disk::Digest::from_bytes([7; 32]).as_bytes()[0], 7);
+    /// ```
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The part that the index looks up by.
+    pub(crate) fn head(&self) -> i64 {
+        let (head, _) = self
+            .0
+            .split_first_chunk()
+            .expect("32 bytes are more than 8");
+        i64::from_le_bytes(*head)
+    }
+
+    /// The rest, which decides.
+    pub(crate) fn tail(&self) -> &[u8] {
+        &self.0[8..]
+    }
+
+    /// Puts the two parts together again; `None` if the tail is not one.
+    pub(crate) fn of_parts(head: i64, tail: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&head.to_le_bytes());
+        (tail.len() == 24).then(|| bytes[8..].copy_from_slice(tail))?;
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    /// Writes 64 hexadecimal digits, or as many of them as the precision says (`{:.12}`).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        f.pad(&digits)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::new(ErrorKind::Option, "a digest is 64 hexadecimal digits");
+        let digits = text.as_bytes();
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The version of the encoding; part of it, so that another one names other entries.
+const ENCODING: u64 = 1;
+
+/// What a field is; part of the encoding.
+#[derive(Clone, Copy)]
+enum Kind {
+    Bytes = 1,
+    Text = 2,
+    Number = 3,
+}
+
+/// Makes a [`Digest`] of the fields of a key, one after the other.
+///
+/// Each field is encoded as its kind (1 byte), its length (8 bytes, little-endian) and its bytes; so no two lists of
+/// fields are confused. The namespace says whose keys they are.
+///
+/// # Example
+///
+/// ```
+/// use scrubjay::disk::KeyEncoder;
+///
+/// let one = KeyEncoder::new("example").str("ab").str("c").finish();
+/// let other = KeyEncoder::new("example").str("a").str("bc").finish();
+/// assert_ne!(one, other);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an encoder does nothing until `finish`"]
+pub struct KeyEncoder {
+    hasher: blake3::Hasher,
+}
+
+impl KeyEncoder {
+    /// Starts a key of `namespace`.
+    ///
+    /// ```
+    /// use scrubjay::disk::KeyEncoder;
+    ///
+    /// assert_ne!(KeyEncoder::new("a").finish(), KeyEncoder::new("b").finish());
+    /// ```
+    pub fn new(namespace: &str) -> Self {
+        let hasher = blake3::Hasher::new();
+        Self { hasher }.u64(ENCODING).str(namespace)
+    }
+
+    /// Adds bytes.
+    ///
+    /// ```
+    /// use scrubjay::disk::KeyEncoder;
+    ///
+    /// let key = KeyEncoder::new("example").bytes(b"raw");
+    /// assert_ne!(key.finish(), KeyEncoder::new("example").str("raw").finish());
+    /// ```
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        self.field(Kind::Bytes, bytes)
+    }
+
+    /// Adds a text.
+    ///
+    /// ```
+    /// use scrubjay::disk::KeyEncoder;
+    ///
+    /// assert_ne!(KeyEncoder::new("e").str("a").finish(), KeyEncoder::new("e").str("b").finish());
+    /// ```
+    pub fn str(self, text: &str) -> Self {
+        self.field(Kind::Text, text.as_bytes())
+    }
+
+    /// Adds a number.
+    ///
+    /// ```
+    /// use scrubjay::disk::KeyEncoder;
+    ///
+    /// assert_ne!(KeyEncoder::new("e").u64(1).finish(), KeyEncoder::new("e").u64(2).finish());
+    /// ```
+    pub fn u64(self, number: u64) -> Self {
+        self.field(Kind::Number, &number.to_le_bytes())
+    }
+
+    fn field(mut self, kind: Kind, bytes: &[u8]) -> Self {
+        self.hasher.update(&[kind as u8]);
+        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
+        self.hasher.update(bytes);
+        self
+    }
+
+    /// Returns the digest of all fields.
+    ///
+    /// ```
+    /// use scrubjay::disk::KeyEncoder;
+    ///
+    /// assert_eq!(KeyEncoder::new("e").finish(), KeyEncoder::new("e").finish());
+    /// ```
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(*self.hasher.finalize().as_bytes())
+    }
+}

@@ -1,0 +1,114 @@
+//! The folder of a store: its layout, its creation, and what is not ours in it.
+//!
+//! Invariants: folders are 0700; nothing that is found damaged or foreign is deleted, it is moved into a folder named
+//! `corrupt-…` or left alone; and whoever creates or moves an index holds `init.lock`.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::error;
+use super::format::nanos_of;
+use super::os;
+use crate::error::{Error, ErrorKind};
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// Finds a folder, or makes it; a path through symbolic links stands for the folder they lead to.
+    pub(crate) fn open(path: &Path, allow_network: bool) -> Result<Self, Error> {
+        make(path).map_err(|cause| error::folder(path, cause))?;
+        let found = path
+            .canonicalize()
+            .map_err(|cause| error::folder(path, cause))?;
+        let network =
+            os::network_file_system(&found).map_err(|cause| error::folder(path, cause))?;
+        if let Some(name) = network.filter(|_| !allow_network) {
+            let message = format!(
+                "disk tier: {} is on a network file system ({name}), whose locks cannot be relied on; \
+                 choose a local folder",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Option, message));
+        }
+        Ok(Self(found))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.0.join("store.db")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.0.join("store.db-wal")
+    }
+
+    pub(crate) fn values(&self) -> PathBuf {
+        self.0.join("v")
+    }
+
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.0.join("scratch")
+    }
+
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.0.join("locks")
+    }
+
+    pub(crate) fn generation(&self) -> PathBuf {
+        self.0.join("gen")
+    }
+
+    /// The folder inside in which this version keeps its store when a newer one has the outer.
+    pub(crate) fn beside_newer(&self) -> io::Result<Self> {
+        let path = self.0.join("format-1");
+        make(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Makes a folder inside, unless it is there.
+    pub(crate) fn make(&self, path: &Path) -> io::Result<()> {
+        make(path)
+    }
+
+    /// Waits for the right to create or move an index; held until the file is dropped.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.0.join("init.lock"))?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    /// Moves the index and all that belongs to it into a folder of its own.
+    pub(crate) fn set_aside(&self) -> io::Result<PathBuf> {
+        let name = format!("corrupt-{}", nanos_of(SystemTime::now()));
+        let aside = self.0.join(name);
+        make(&aside)?;
+        for name in ["store.db", "store.db-wal", "store.db-shm", "gen", "v"] {
+            match fs::rename(self.0.join(name), aside.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(aside)
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

@@ -1,0 +1,90 @@
+//! One load per key among the processes of a machine: a lock on one byte of a file, for every key another byte.
+//!
+//! Invariants: the kernel frees a lock when its holder dies; two keys never share one, as far as 62 bits of digest
+//! differ; and nobody blocks in the kernel, so two holders that wait for each other's keys can both give up.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use super::digest::Digest;
+use super::directory::Directory;
+use super::fork::OwnFile;
+use super::os;
+
+/// The right and duty to load a key, among all threads and processes on a store. Dropping it hands over.
+///
+/// # Example
+///
+/// ```
+/// # let dir = std::env::temp_dir().join(format!("scrubjay-lead-{}", std::process::id()));
+/// # let store = scrubjay::disk::Store::open(&dir)?;
+/// # let digest = scrubjay::disk::KeyEncoder::new("example").u64(1).finish();
+/// let lead = store.try_lead(&digest)?.expect("nobody else leads");
+/// assert!(store.try_lead(&digest)?.is_none());
+/// drop(lead);
+/// assert!(store.try_lead(&digest)?.is_some());
+/// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+/// # Ok::<(), scrubjay::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a lead hands it over"]
+pub struct Lead {
+    _locked: OwnFile,
+}
+
+fn open(directory: &Directory, digest: &Digest) -> io::Result<File> {
+    let path = directory
+        .locks()
+        .join(format!("{:02x}", digest.as_bytes()[31] & 0x3F));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(&path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            directory.make(&directory.locks())?;
+            options.open(&path)
+        }
+        _ => Err(error),
+    })
+}
+
+fn offset(digest: &Digest) -> i64 {
+    digest.head() & (i64::MAX >> 1)
+}
+
+/// To be called inside the store.
+pub(super) fn try_lead(directory: &Directory, digest: &Digest) -> io::Result<Option<Lead>> {
+    let file = open(directory, digest)?;
+    let locked = os::try_lock_byte(&file, offset(digest))?;
+    Ok(locked.then(|| Lead {
+        _locked: OwnFile::new(file),
+    }))
+}
+
+/// Whether somebody leads a key; takes nothing that outlasts the question.
+pub(super) fn is_led(directory: &Directory, digest: &Digest) -> io::Result<bool> {
+    os::is_byte_locked(&open(directory, digest)?, offset(digest))
+}
+
+/// How long to wait before asking again: from 0.2 to 10 ms, growing by half, with chance so that waiters spread.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(Duration::from_micros(200))
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let now = self.0;
+        self.0 = (now * 3 / 2).min(Duration::from_millis(10));
+        let chance = super::values::new_id().cast_unsigned() % 256;
+        now - now * u32::try_from(chance).unwrap_or(0) / 1024
+    }
+
+    /// Waits on this thread.
+    pub(crate) fn wait(&mut self) {
+        std::thread::sleep(self.next());
+    }
+}

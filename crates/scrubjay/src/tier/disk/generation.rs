@@ -1,0 +1,109 @@
+//! The page `gen`: what every process reads to see that something changed, without asking the index.
+//!
+//! ```text
+//! magic (8) ‖ token (8) ‖ last invalidation (8) ‖ checksum (8)
+//! ```
+//! Whoever commits writes a token that nobody wrote before, after the commit. So a process that reads the same token twice
+//! knows that no commit was announced between. The number of the last invalidation is never ahead of the index: a late
+//! writer may set it back, which only makes fences stricter. Read with `pread` and not through a mapping, because a
+//! truncated mapping would kill the process.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::values::new_id;
+
+const MAGIC: [u8; 8] = *b"SJgen\0\0\x01";
+const SIZE: usize = 32;
+
+/// What the page says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) token: u64,
+    pub(crate) invalidation: u64,
+}
+
+/// The open page.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    file: File,
+    next: AtomicU64,
+}
+
+impl Generation {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.mode(0o600).open(path);
+        let file = file.or_else(|_| File::open(path))?;
+        Ok(Self {
+            file,
+            next: AtomicU64::new(new_id().cast_unsigned()),
+        })
+    }
+
+    /// `None` if it is not readable as a page, for example while it is written: then the index has to be asked.
+    pub(crate) fn read(&self) -> Option<Seen> {
+        let mut bytes = [0; SIZE];
+        self.file.read_exact_at(&mut bytes, 0).ok()?;
+        decode(&bytes)
+    }
+
+    /// Announces a commit after which the last invalidation was this one.
+    pub(crate) fn announce(&self, invalidation: u64) -> io::Result<()> {
+        // Relaxed: only the number counts, and nobody gets the same.
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let seen = Seen {
+            token,
+            invalidation,
+        };
+        self.file.write_all_at(&encode(seen), 0)
+    }
+}
+
+fn encode(seen: Seen) -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..16].copy_from_slice(&seen.token.to_le_bytes());
+    bytes[16..24].copy_from_slice(&seen.invalidation.to_le_bytes());
+    let sum = xxh3_64(&bytes[..24]);
+    bytes[24..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+pub(crate) fn decode(bytes: &[u8; SIZE]) -> Option<Seen> {
+    let number = |range: std::ops::Range<usize>| {
+        let bytes = bytes[range].try_into().expect("8 of 32 bytes");
+        u64::from_le_bytes(bytes)
+    };
+    let is_whole = bytes[..8] == MAGIC && number(24..32) == xxh3_64(&bytes[..24]);
+    is_whole.then(|| Seen {
+        token: number(8..16),
+        invalidation: number(16..24),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flipped_bit_of_the_page_is_believed() {
+        let seen = Seen {
+            token: 3,
+            invalidation: 9,
+        };
+        let page = encode(seen);
+        assert_eq!(decode(&page), Some(seen));
+        for bit in 0..SIZE * 8 {
+            let mut flipped = page;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped), None, "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The tables, and how an index comes to be.
+//!
+//! Invariant: `store.db` is whole from the moment it has its name: it is made under another one, by one process at a time.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::Error;
+use crate::tier::disk::directory::Directory;
+use crate::tier::disk::error;
+
+/// "SJay": says that a database is ours.
+pub(super) const APPLICATION: i64 = 0x534A_6179;
+/// The version of the tables.
+pub(super) const VERSION: i64 = 1;
+
+/// The keys of table `m`.
+pub(super) const FILE_BYTES: i64 = 1;
+pub(super) const FORGOTTEN: i64 = 2;
+
+const TABLES: &str = "
+CREATE TABLE f(id INTEGER PRIMARY KEY, name TEXT NOT NULL, code TEXT NOT NULL, UNIQUE(name, code));
+CREATE TABLE e(id INTEGER PRIMARY KEY, h INTEGER NOT NULL, k BLOB NOT NULL, f INTEGER NOT NULL, x INTEGER,
+  a INTEGER NOT NULL, n INTEGER NOT NULL, g INTEGER NOT NULL, file INTEGER, v BLOB NOT NULL);
+CREATE UNIQUE INDEX e_h ON e(h);
+CREATE INDEX e_x ON e(x) WHERE x IS NOT NULL;
+CREATE UNIQUE INDEX e_file ON e(file) WHERE file IS NOT NULL;
+CREATE TABLE t(tag TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(tag, id)) WITHOUT ROWID;
+CREATE INDEX t_id ON t(id);
+CREATE TABLE i(number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind INTEGER NOT NULL,
+  target BLOB NOT NULL, origin INTEGER NOT NULL);
+CREATE INDEX i_target ON i(kind, target);
+CREATE TABLE m(k INTEGER PRIMARY KEY, v INTEGER NOT NULL);
+INSERT INTO m VALUES (1, 0), (2, 0);
+";
+
+/// What a database turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Ours,
+    Newer,
+    /// Ours in a version from before the first, or no store at all.
+    Foreign,
+}
+
+/// Makes the index unless there is one.
+pub(super) fn create(directory: &Directory) -> Result<(), Error> {
+    let failed = |cause| error::folder(directory.path(), cause);
+    if is_there(&directory.index()) {
+        return Ok(());
+    }
+    let _lock = directory.lock().map_err(failed)?;
+    if is_there(&directory.index()) {
+        return Ok(());
+    }
+    let new = directory.path().join("store.new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    fill(&new).map_err(error::index)?;
+    restrict(&new).map_err(failed)?;
+    // A leftover of an index that somebody removed by hand must not be taken for the new one's.
+    for name in ["store.db-wal", "store.db-shm"] {
+        let _ = fs::remove_file(directory.path().join(name));
+    }
+    fs::rename(&new, directory.index()).map_err(failed)
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn restrict(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}
+
+fn fill(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.pragma_update(None, "page_size", 8192)?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "secure_delete", false)?;
+    connection.execute_batch(&format!(
+        "BEGIN; {TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+    ))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// Says what an open database is.
+pub(super) fn kind(connection: &Connection) -> rusqlite::Result<Kind> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if number("application_id")? != APPLICATION {
+        return Ok(Kind::Foreign);
+    }
+    Ok(match number("user_version")? {
+        VERSION => Kind::Ours,
+        newer if newer > VERSION => Kind::Newer,
+        _ => Kind::Foreign,
+    })
+}

@@ -1,0 +1,323 @@
+//! What all handles of one open folder share in one process.
+//!
+//! Invariants: one per folder and process; a forked child, and a process whose folder was deleted or set aside, opens
+//! anew and leaves the old one alone.
+
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::SystemTime;
+
+use super::directory::Directory;
+use super::fork;
+use super::format::{self, Stored, nanos_of};
+use super::generation::Generation;
+use super::index::{Applied, Index, Op, Put, Sqlite, Unusable};
+use super::queue::{Pending, Queue, Wake, Write};
+use super::record::Head;
+use super::{Durability, LARGE, Options, error, values};
+use crate::error::{Error, ErrorKind};
+
+/// Rows note their use in steps of this many seconds.
+const BUCKET_SECONDS: i64 = 600;
+/// Payloads from here on are compressed if that makes them an eighth smaller.
+const COMPRESSIBLE: usize = 4 << 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) hits: AtomicU64,
+    pub(super) misses: AtomicU64,
+    pub(super) written: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) dropped: AtomicU64,
+}
+
+pub(super) fn count(counter: &AtomicU64, amount: u64) {
+    // Relaxed: only the sum counts.
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+pub(super) struct Shared {
+    pub(super) directory: Directory,
+    pub(super) options: Options,
+    pub(super) index: ManuallyDrop<Sqlite>,
+    pub(super) generation: Generation,
+    pub(super) origin: i64,
+    pub(super) queue: Arc<Queue>,
+    pub(super) counters: Counters,
+    fork: u64,
+    logged: AtomicBool,
+    has_thread: AtomicBool,
+    /// What stands in for this one once it is of no use.
+    next: OnceLock<Result<Arc<Shared>, String>>,
+    this: Weak<Shared>,
+    inode: u64,
+}
+
+impl Shared {
+    /// To be called inside a store.
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Arc<Self>, Error> {
+        fork::watch();
+        let mut directory = Directory::open(path, options.allow_network)?;
+        let origin = values::new_id();
+        let index = match Sqlite::open(&directory, options, origin) {
+            Ok(index) => index,
+            Err(Unusable::Newer) => {
+                directory = directory
+                    .beside_newer()
+                    .map_err(|cause| error::folder(path, cause))?;
+                Sqlite::open(&directory, options, origin).map_err(Unusable::into_error)?
+            }
+            Err(Unusable::Damaged(_)) => {
+                set_aside(&directory, options, origin)?;
+                Sqlite::open(&directory, options, origin).map_err(Unusable::into_error)?
+            }
+            Err(Unusable::Failed(error)) => return Err(error),
+        };
+        let generation = Generation::open(&directory.generation())
+            .map_err(|cause| error::folder(path, cause))?;
+        let inode = inode(&directory.index());
+        Ok(Arc::new_cyclic(|this| Self {
+            directory,
+            options: options.clone(),
+            index: ManuallyDrop::new(index),
+            generation,
+            origin,
+            queue: Arc::default(),
+            counters: Counters::default(),
+            fork: fork::generation(),
+            logged: AtomicBool::new(false),
+            has_thread: AtomicBool::new(false),
+            next: OnceLock::new(),
+            this: this.clone(),
+            inode,
+        }))
+    }
+
+    /// The one to use: this, or what stands in for it.
+    pub(super) fn current(&self) -> Result<&Self, Error> {
+        if self.fork == fork::generation() && self.next.get().is_none() {
+            return Ok(self);
+        }
+        let open = || {
+            let opened = Self::open(self.directory.path(), &self.options);
+            opened.map_err(|error| error.to_string())
+        };
+        match self.next.get_or_init(open) {
+            Ok(next) => next.current(),
+            Err(message) => Err(Error::new(ErrorKind::Io, message.clone())),
+        }
+    }
+
+    /// Goes on with another index if the folder of this one was deleted or moved away.
+    fn check_folder(&self) {
+        if inode(&self.directory.index()) != self.inode && self.next.get().is_none() {
+            let opened = Self::open(self.directory.path(), &self.options);
+            let _ = self.next.set(opened.map_err(|error| error.to_string()));
+        }
+    }
+
+    /// Counts a failure, and says so once for each open store.
+    pub(super) fn failed(&self, error: &Error) {
+        count(&self.counters.failures, 1);
+        // Relaxed: two threads that fail first at once may both say so.
+        if !self.logged.swap(true, Ordering::Relaxed) {
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+            let (path, cause) = (self.directory.path().display(), cause.unwrap_or_default());
+            eprintln!("scrubjay: {path}: {error}{cause}; answers are computed meanwhile");
+        }
+    }
+
+    /// The number of the last invalidation.
+    pub(super) fn last_invalidation(&self) -> u64 {
+        match self.generation.read() {
+            Some(seen) => seen.invalidation,
+            // A number too low only refuses more than it must.
+            None => self.index.last_invalidation().unwrap_or(0),
+        }
+    }
+
+    /// Applies what is queued, and then `last`.
+    pub(super) fn drain(&self, last: Vec<Write>) -> Result<Applied, Error> {
+        self.queue.drain(last, |batch| {
+            self.check_folder();
+            let applied = self.current()?.apply(batch);
+            applied.inspect_err(|error| self.failed(error))
+        })
+    }
+
+    fn apply(&self, batch: &[Write]) -> Result<Applied, Error> {
+        let mut ops = Vec::with_capacity(batch.len());
+        for write in batch {
+            match write {
+                Write::Entry(entry) => match self.encode(entry) {
+                    Ok(put) => ops.push(Op::Put(put)),
+                    Err(error) => self.failed(&error),
+                },
+                Write::Op(op) => ops.push(op.clone()),
+            }
+        }
+        let invalidates = ops.iter().any(|op| matches!(op, Op::Invalidate(_)));
+        let durable = invalidates || self.options.durability == Durability::Sync;
+        let applied = self.index.apply(&ops, durable);
+        let applied = applied.inspect_err(|_| {
+            let files = ops.iter().filter_map(|op| match op {
+                Op::Put(put) => put.file,
+                _ => None,
+            });
+            files.for_each(|(id, _)| self.unlink(id));
+        })?;
+        let announced = self.generation.announce(applied.invalidation);
+        announced.map_err(|cause| error::folder(self.directory.path(), cause))?;
+        applied.unnamed.iter().for_each(|id| self.unlink(*id));
+        count(&self.counters.written, applied.stored);
+        Ok(applied)
+    }
+
+    fn unlink(&self, id: i64) {
+        // A file that cannot be removed is swept later.
+        let _ = std::fs::remove_file(values::path_of(&self.directory, id));
+    }
+
+    /// Makes the row of an entry, and its value file if it is large.
+    fn encode(&self, entry: &Pending) -> Result<Put, Error> {
+        let payload = entry.payload.as_slice();
+        let failed = |cause| error::folder(self.directory.path(), cause);
+        if payload.len() as u64 >= LARGE {
+            let path = values::write(&self.directory, payload).map_err(failed)?;
+            return self.adopt(entry, &path);
+        }
+        let smaller = compressed(payload);
+        let stored = smaller.as_deref().unwrap_or(payload);
+        let head = entry.head(payload.len() as u64, smaller.is_some());
+        Ok(entry.row(&head, format::encode(&head, Stored::Inline(stored)), None))
+    }
+
+    /// Makes the row of an entry whose payload is a file, and moves that to its place.
+    pub(super) fn adopt(&self, entry: &Pending, path: &Path) -> Result<Put, Error> {
+        let sync = self.options.durability == Durability::Sync;
+        let adopted = values::adopt(&self.directory, path, &entry.record.digest, sync)
+            .map_err(|cause| error::folder(self.directory.path(), cause))?;
+        let head = entry.head(adopted.len, false);
+        let bytes = format::encode(&head, Stored::File(adopted.sum));
+        Ok(entry.row(&head, bytes, Some((adopted.id, adopted.bytes))))
+    }
+
+    /// Starts the thread that writes, unless it runs.
+    pub(super) fn ensure_thread(&self) {
+        // Relaxed: whoever swaps first starts it.
+        if self.has_thread.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (queue, this) = (self.queue.clone(), self.this.clone());
+        let started = std::thread::Builder::new()
+            .name("scrubjay-disk".into())
+            .spawn(move || write_behind(&queue, &this));
+        if started.is_err() {
+            self.has_thread.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+fn write_behind(queue: &Queue, shared: &Weak<Shared>) {
+    while let Wake::Drain = queue.wait() {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let inside = fork::enter();
+        // A failure was counted and said, and `flush` tells of it.
+        let _ = shared.drain(Vec::new());
+        drop(inside);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.close();
+        if self.fork != fork::generation() {
+            // The connections are another process's: neither used nor closed here.
+            return;
+        }
+        let _inside = fork::enter();
+        let _ = self.drain(Vec::new());
+        drop_index(&mut self.index);
+    }
+}
+
+/// Closes the connections.
+#[allow(unsafe_code, reason = "a forked child must be able not to close them")]
+fn drop_index(index: &mut ManuallyDrop<Sqlite>) {
+    // SAFETY: only called by `Shared::drop`, after which nothing uses the index.
+    unsafe { ManuallyDrop::drop(index) }
+}
+
+fn inode(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).map_or(0, |metadata| metadata.ino())
+}
+
+/// Moves a damaged index away, unless another process did so already.
+fn set_aside(directory: &Directory, options: &Options, origin: i64) -> Result<(), Error> {
+    let failed = |cause| error::folder(directory.path(), cause);
+    let _lock = directory.lock().map_err(failed)?;
+    if let Err(Unusable::Damaged(error)) = Sqlite::open(directory, options, origin) {
+        let aside = directory.set_aside().map_err(failed)?;
+        eprintln!(
+            "scrubjay: {error}; it was moved to {}, and a new one begins empty",
+            aside.display()
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn bucket(now: SystemTime) -> i64 {
+    nanos_of(now) / 1_000_000_000 / BUCKET_SECONDS
+}
+
+fn compressed(payload: &[u8]) -> Option<Vec<u8>> {
+    if payload.len() < COMPRESSIBLE {
+        return None;
+    }
+    let smaller = zstd::bulk::compress(payload, 1).ok()?;
+    (smaller.len() <= payload.len() / 8 * 7).then_some(smaller)
+}
+
+impl Pending {
+    pub(super) fn head(&self, len: u64, is_compressed: bool) -> Head {
+        let record = &self.record;
+        Head {
+            digest: record.digest,
+            function: record.function.clone(),
+            written: record.written.unwrap_or(self.written),
+            expires: record.expires,
+            stale_until: record.stale_until,
+            load_cost: record.load_cost,
+            tags: record.tags.clone(),
+            codec: record.codec,
+            is_failure: record.is_failure,
+            is_compressed,
+            len,
+            stored_bytes: len,
+            description: record.description.clone(),
+            born: self.born,
+        }
+    }
+
+    fn row(&self, head: &Head, bytes: Vec<u8>, file: Option<(i64, u64)>) -> Put {
+        let ends = head
+            .expires
+            .map(|expires| head.stale_until.unwrap_or(expires).max(expires));
+        Put {
+            digest: head.digest,
+            function: head.function.clone(),
+            tags: head.tags.clone(),
+            born: head.born,
+            replaces: self.record.replaces,
+            ends: ends.map(|end| nanos_of(end) / 1_000_000 + 1),
+            bucket: bucket(self.written),
+            file,
+            bytes,
+        }
+    }
+}

@@ -1,0 +1,726 @@
+//! The store as its users see it: lookups, writes, invalidations, leads.
+//!
+//! Every method enters the gate that forks wait at, and leaves it before any code of the user's runs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::digest::Digest;
+use super::flight::{self, Backoff, Lead};
+use super::fork;
+use super::format::{self, Stored};
+use super::index::{FunctionStats, Index, Invalidation, Op, Row, Target};
+use super::options::{Options, StoreBuilder};
+use super::queue::{Pending, Write};
+use super::record::{Fence, Head, Held, NewRecord, Payload, Record};
+use super::shared::{Shared, bucket, count};
+use super::values;
+use super::verify::{self, Progress, Report};
+use super::{LARGEST, error};
+use crate::error::{Error, ErrorKind};
+
+/// One folder that many threads and processes share. Clones are one store.
+///
+/// Whatever fails inside is counted in [`stats`](Self::stats); a lookup that fails is a miss. Opening an existing store
+/// writes nothing and starts no thread; the first queued `put` starts one that writes. After `fork`, the child opens the
+/// folder anew by itself at its first call.
+///
+/// # Example
+///
+/// ```
+/// use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};
+///
+/// let dir = std::env::temp_dir().join(format!("scrubjay-store-{}", std::process::id()));
+/// let store = Store::open(&dir)?;
+/// let digest = KeyEncoder::new("example").str("ann").finish();
+/// store.put(NewRecord::new(digest, Function::new("user", "version 1")), b"Ann")?;
+/// assert_eq!(store.get(&digest).unwrap().payload.into_bytes()?, b"Ann");
+/// assert_eq!(store.invalidate(&digest)?, 1);
+/// assert!(store.get(&digest).is_none());
+/// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+/// # Ok::<(), scrubjay::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("dir", &self.shared.directory.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a store holds and what this process did with it. Counters are this process's, sizes the folder's.
+///
+/// # Example
+///
+/// See [`StoreBuilder`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Entries, expired ones included until they are swept.
+    pub entries: u64,
+    /// Bytes in use, value files included.
+    pub used_bytes: u64,
+    /// Bytes of the log of the index.
+    pub log_bytes: u64,
+    /// The most that the folder may take.
+    pub capacity_bytes: u64,
+    /// What each function has, the largest first.
+    pub functions: Vec<FunctionStats>,
+    /// Lookups that found a record.
+    pub hits: u64,
+    /// Lookups that found none.
+    pub misses: u64,
+    /// Entries committed.
+    pub written: u64,
+    /// Entries that were not stored because the queue was full.
+    pub dropped: u64,
+    /// Failures: of reading, of writing, of decoding.
+    pub failures: u64,
+}
+
+/// The open stores of this process, by folder.
+static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Shared>>>> = Mutex::new(None);
+
+impl Store {
+    /// Opens a folder with the default options, and makes it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreBuilder::open`].
+    ///
+    /// See [`Store`] for an example.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().open(dir)
+    }
+
+    /// Starts to open a folder with options.
+    ///
+    /// See [`StoreBuilder`] for an example.
+    pub fn builder() -> StoreBuilder {
+        StoreBuilder::default()
+    }
+
+    pub(super) fn open_with(dir: &Path, options: &Options) -> Result<Self, Error> {
+        let _inside = fork::enter();
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.get_or_insert_default();
+        open.retain(|_, shared| shared.strong_count() > 0);
+        let known = dir
+            .canonicalize()
+            .ok()
+            .and_then(|path| open.get(&path)?.upgrade());
+        if let Some(shared) = known {
+            return Ok(Self { shared });
+        }
+        let shared = Shared::open(dir, options)?;
+        open.insert(shared.directory.path().to_owned(), Arc::downgrade(&shared));
+        Ok(Self { shared })
+    }
+
+    /// Returns the folder, without symbolic links.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-dir-{}", std::process::id()));
+    /// let store = scrubjay::disk::Store::open(&dir)?;
+    /// assert_eq!(store.dir(), dir.canonicalize().unwrap());
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.shared.directory.path().to_owned()
+    }
+
+    /// Runs something inside the store that is current in this process.
+    fn inside<R>(&self, work: impl FnOnce(&Shared) -> Result<R, Error>) -> Result<R, Error> {
+        let _inside = fork::enter();
+        let shared = self.shared.current()?;
+        work(shared).inspect_err(|error| shared.failed(error))
+    }
+
+    /// Finds an entry. A damaged one, one in a format that is not known, and a failing disk are misses that are counted.
+    ///
+    /// The record may be expired: [`Head::is_fresh`] says. Costs one lookup in the index, and opening a file for payloads of
+    /// [`LARGE`](super::LARGE) bytes and more.
+    ///
+    /// See [`Store`] for an example.
+    #[must_use]
+    pub fn get(&self, digest: &Digest) -> Option<Record> {
+        let found = self.inside(|shared| {
+            let found = find(shared, digest)?;
+            let counter = match found {
+                Some(_) => &shared.counters.hits,
+                None => &shared.counters.misses,
+            };
+            count(counter, 1);
+            Ok(found)
+        });
+        found.ok().flatten()
+    }
+
+    /// Notes the point in the store's history at which a load begins.
+    ///
+    /// See [`Fence`] for an example.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        let number = self.inside(|shared| Ok(shared.last_invalidation()));
+        Fence(number.unwrap_or(0))
+    }
+
+    /// Stores an entry in the place of any other of its digest.
+    ///
+    /// It can be found by this process when this returned. With `write_through` it is committed then, else within about
+    /// 5 ms, or when [`flush`](Self::flush) returned.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Option`] for a payload over [`LARGEST`](super::LARGEST) bytes, and [`ErrorKind::Io`] if the queue is
+    /// full or, with `write_through`, if the commit failed. Then the entry is not stored.
+    ///
+    /// See [`Store`] for an example.
+    pub fn put(&self, record: NewRecord, payload: &[u8]) -> Result<(), Error> {
+        if payload.len() as u64 > LARGEST {
+            let message = "disk tier: a value is larger than 64 MiB; use `put_file`";
+            return Err(Error::new(ErrorKind::Option, message));
+        }
+        self.put_bytes(record, payload.to_vec())
+    }
+
+    pub(crate) fn put_bytes(&self, record: NewRecord, payload: Vec<u8>) -> Result<(), Error> {
+        self.inside(|shared| {
+            let write = Write::Entry(Arc::new(pending(shared, record, payload)));
+            if shared.options.write_through {
+                return shared.drain(vec![write]).map(|_| ());
+            }
+            shared.ensure_thread();
+            if shared.queue.push(write) {
+                return Ok(());
+            }
+            count(&shared.counters.dropped, 1);
+            Err(Error::new(
+                ErrorKind::Io,
+                "disk tier: the disk is slower than what is written to it; an entry was not stored",
+            ))
+        })
+    }
+
+    /// Stores the content of a file under [`scratch`](Self::scratch), which is moved, not copied. Committed when this
+    /// returns.
+    ///
+    /// The file is read once, for its checksums; whoever has it open may go on reading it, with some bytes appended that
+    /// are not the value's.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if the file cannot be read or moved, or the commit failed.
+    ///
+    /// ```
+    /// # use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-put-file-{}", std::process::id()));
+    /// # let store = Store::open(&dir)?;
+    /// # let digest = KeyEncoder::new("example").u64(1).finish();
+    /// let path = store.scratch()?.join("live");
+    /// std::fs::write(&path, b"a large value")?;
+    /// store.put_file(NewRecord::new(digest, Function::new("f", "")), &path)?;
+    /// assert_eq!(store.get(&digest).unwrap().payload.into_bytes()?, b"a large value");
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn put_file(&self, record: NewRecord, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.inside(|shared| {
+            let entry = pending(shared, record, Vec::new());
+            let put = shared.adopt(&entry, path.as_ref())?;
+            shared.drain(vec![Write::Op(Op::Put(put))]).map(|_| ())
+        })
+    }
+
+    /// Returns a folder for files that are being written, on the file system of the store. Files older than an hour may
+    /// be swept, but not one named `live-` and a digest while that digest is led.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if the folder cannot be made.
+    ///
+    /// See [`put_file`](Self::put_file) for an example.
+    pub fn scratch(&self) -> Result<PathBuf, Error> {
+        self.inside(|shared| {
+            let path = shared.directory.scratch();
+            let made = shared.directory.make(&path);
+            made.map_err(|cause| error::folder(&path, cause))?;
+            Ok(path)
+        })
+    }
+
+    /// Commits all that was queued before.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if a batch failed since the last call.
+    ///
+    /// See [`Fence`] for an example.
+    pub fn flush(&self, _deadline: Duration) -> Result<(), Error> {
+        self.inside(|shared| {
+            shared.drain(Vec::new())?;
+            shared.queue.take_failure()
+        })
+    }
+
+    /// Tries to become the leader of a key among all threads and processes; `None` if somebody else is. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if the lock cannot be asked for; then nobody is kept from loading.
+    ///
+    /// See [`Lead`] for an example.
+    pub fn try_lead(&self, digest: &Digest) -> Result<Option<Lead>, Error> {
+        self.inside(|shared| {
+            let lead = flight::try_lead(&shared.directory, digest);
+            lead.map_err(|cause| error::folder(shared.directory.path(), cause))
+        })
+    }
+
+    /// Says whether somebody leads a key, without taking the lead even for a moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_lead`](Self::try_lead).
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-is-led-{}", std::process::id()));
+    /// # let store = scrubjay::disk::Store::open(&dir)?;
+    /// # let digest = scrubjay::disk::KeyEncoder::new("example").u64(1).finish();
+    /// let lead = store.try_lead(&digest)?;
+    /// assert!(store.is_led(&digest)?);
+    /// drop(lead);
+    /// assert!(!store.is_led(&digest)?);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn is_led(&self, digest: &Digest) -> Result<bool, Error> {
+        self.inside(|shared| {
+            let led = flight::is_led(&shared.directory, digest);
+            led.map_err(|cause| error::folder(shared.directory.path(), cause))
+        })
+    }
+
+    /// Becomes the leader of a key, or waits until there is an entry that `suffices`: then `Ok(None)`, and the caller asks
+    /// for it. Waits at most until `deadline`; then, too, the caller may load, and is not the leader.
+    ///
+    /// The store is asked again after 0.2 to 10 ms, so a leader that dies is succeeded within some 10 ms.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_lead`](Self::try_lead).
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-wait-{}", std::process::id()));
+    /// # let store = scrubjay::disk::Store::open(&dir)?;
+    /// # let digest = scrubjay::disk::KeyEncoder::new("example").u64(1).finish();
+    /// let lead = store.lead_or_wait(&digest, None, |_| true)?;
+    /// assert!(lead.is_some(), "nobody else loads it");
+    /// # drop(lead); drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn lead_or_wait(
+        &self,
+        digest: &Digest,
+        deadline: Option<Instant>,
+        suffices: impl Fn(&Head) -> bool,
+    ) -> Result<Option<Lead>, Error> {
+        let mut backoff = Backoff::new();
+        loop {
+            if let Some(lead) = self.try_lead(digest)? {
+                return Ok(Some(lead));
+            }
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if is_over
+                || self
+                    .get(digest)
+                    .is_some_and(|record| suffices(&record.head))
+            {
+                return Ok(None);
+            }
+            backoff.wait();
+        }
+    }
+
+    /// Discards a key's entry; returns how many went. A load of it that is under way is not stored.
+    ///
+    /// When this returned, every process sees it, and it survives a power loss.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if the commit failed: then nothing was discarded.
+    ///
+    /// See [`Store`] for an example.
+    pub fn invalidate(&self, digest: &Digest) -> Result<u64, Error> {
+        self.invalidate_target(Target::Key(*digest))
+    }
+
+    /// Discards every entry that carries a tag; returns how many went. As [`invalidate`](Self::invalidate). Costs time in
+    /// proportion to those, during which nobody else can write.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// ```
+    /// # use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-tag-{}", std::process::id()));
+    /// # let store = Store::open(&dir)?;
+    /// # let digest = KeyEncoder::new("example").u64(1).finish();
+    /// store.put(NewRecord::new(digest, Function::new("f", "")).tag("team:7"), b"value")?;
+    /// assert_eq!(store.invalidate_tag("team:7")?, 1);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn invalidate_tag(&self, tag: &str) -> Result<u64, Error> {
+        self.invalidate_target(Target::Tag(tag.to_owned()))
+    }
+
+    /// Discards every entry of the functions of this name, whatever their code. As
+    /// [`invalidate_tag`](Self::invalidate_tag).
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-function-{}", std::process::id()));
+    /// # let store = scrubjay::disk::Store::open(&dir)?;
+    /// assert_eq!(store.invalidate_function("app::pages")?, 0);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn invalidate_function(&self, name: &str) -> Result<u64, Error> {
+        self.invalidate_target(Target::Function(name.to_owned()))
+    }
+
+    /// Discards everything; returns how many entries went. As [`invalidate_tag`](Self::invalidate_tag).
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-clear-{}", std::process::id()));
+    /// # let store = scrubjay::disk::Store::open(&dir)?;
+    /// assert_eq!(store.clear()?, 0);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn clear(&self) -> Result<u64, Error> {
+        self.invalidate_target(Target::All)
+    }
+
+    /// Discards every entry that `matches`; returns how many went. No load that is under way is stored, because what it
+    /// brings cannot be asked yet. It looks at every entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-if-{}", std::process::id()));
+    /// # let store = scrubjay::disk::Store::open(&dir)?;
+    /// assert_eq!(store.invalidate_if(|head| head.len > 1_000_000)?, 0);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn invalidate_if(&self, mut matches: impl FnMut(&Head) -> bool) -> Result<u64, Error> {
+        self.flush(Duration::MAX)?;
+        self.invalidate_target(Target::Loads)?;
+        let concerned = self.iter().filter(|head| matches(head));
+        let concerned: Vec<Digest> = concerned.map(|head| head.digest).collect();
+        let mut count = 0;
+        for some in concerned.chunks(512) {
+            let ops = some
+                .iter()
+                .map(|digest| Op::Invalidate(Target::Key(*digest)));
+            let ops = ops.map(Write::Op).collect();
+            count += self.inside(|shared| Ok(shared.drain(ops)?.invalidated))?;
+        }
+        Ok(count)
+    }
+
+    fn invalidate_target(&self, target: Target) -> Result<u64, Error> {
+        let ops = vec![Write::Op(Op::Invalidate(target))];
+        self.inside(|shared| Ok(shared.drain(ops)?.invalidated))
+    }
+
+    /// Goes through the heads of all entries, in the order in which their digests first came. What is queued is committed
+    /// before; entries that come or go meanwhile may or may not be seen; damaged ones are left out.
+    ///
+    /// ```
+    /// # use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-iter-{}", std::process::id()));
+    /// # let store = Store::open(&dir)?;
+    /// for n in 0..3 {
+    ///     let digest = KeyEncoder::new("example").u64(n).finish();
+    ///     store.put(NewRecord::new(digest, Function::new("f", "")).description(n.to_string()), b"")?;
+    /// }
+    /// let shown: Vec<_> = store.iter().map(|head| head.description).collect();
+    /// assert_eq!(shown, [b"0", b"1", b"2"]);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    #[must_use]
+    pub fn iter(&self) -> Heads {
+        // What cannot be committed was counted, and is not there.
+        let _ = self.flush(Duration::MAX);
+        self.rows()
+    }
+
+    pub(super) fn rows(&self) -> Heads {
+        Heads {
+            store: self.clone(),
+            after: i64::MIN,
+            rows: Vec::new().into_iter(),
+        }
+    }
+
+    /// Returns what the store holds. Looks at every entry for its function.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] or [`ErrorKind::Corrupt`] if the index cannot be asked.
+    ///
+    /// See [`StoreBuilder`] for an example.
+    pub fn stats(&self) -> Result<StoreStats, Error> {
+        self.flush(Duration::MAX).ok();
+        self.inside(|shared| {
+            // Relaxed: each counter only grows, and they are not one moment.
+            let counter = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let log = std::fs::metadata(shared.directory.log());
+            let counters = &shared.counters;
+            Ok(StoreStats {
+                entries: shared.index.len()?,
+                used_bytes: shared.index.used()?,
+                log_bytes: log.map_or(0, |log| log.len()),
+                capacity_bytes: shared.options.capacity_bytes,
+                functions: shared.index.functions()?,
+                hits: counter(&counters.hits),
+                misses: counter(&counters.misses),
+                written: counter(&counters.written),
+                dropped: counter(&counters.dropped),
+                failures: counter(&counters.failures),
+            })
+        })
+    }
+
+    /// Compares every byte of every entry with its checksum, and has the index check itself. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] or [`ErrorKind::Corrupt`] if the index cannot be read at all.
+    ///
+    /// ```
+    /// # use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-verify-{}", std::process::id()));
+    /// # let store = Store::open(&dir)?;
+    /// # let digest = KeyEncoder::new("example").u64(1).finish();
+    /// store.put(NewRecord::new(digest, Function::new("f", "")), b"value")?;
+    /// store.flush(std::time::Duration::from_secs(5))?;
+    /// let report = store.verify(|progress| assert!(progress.done <= progress.total))?;
+    /// assert!(report.is_sound() && report.entries == 1);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn verify(&self, progress: impl FnMut(Progress)) -> Result<Report, Error> {
+        verify::verify(self, progress)
+    }
+
+    pub(super) fn check_index(&self) -> Result<Vec<String>, Error> {
+        self.inside(|shared| shared.index.check())
+    }
+
+    pub(super) fn len(&self) -> Result<u64, Error> {
+        self.inside(|shared| shared.index.len())
+    }
+
+    /// The head of a row all of whose bytes are as they were written.
+    pub(super) fn check_row(&self, row: &Row) -> Option<Head> {
+        let read = self.inside(|shared| {
+            let Ok(record) = record_of(shared, row) else {
+                return Ok(None);
+            };
+            let read = std::io::copy(&mut record.payload.reader(), &mut std::io::sink());
+            Ok(read.is_ok().then_some(record.head))
+        });
+        read.ok().flatten()
+    }
+
+    /// Removes files that nobody names, left by processes that died. Looks at every file.
+    ///
+    /// # Errors
+    ///
+    /// None that matter: what cannot be removed stays until the next time.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-sweep-{}", std::process::id()));
+    /// # let store = scrubjay::disk::Store::open(&dir)?;
+    /// store.sweep()?;
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn sweep(&self) -> Result<(), Error> {
+        self.inside(|shared| {
+            let is_named = |id| shared.index.names_file(id).unwrap_or(true);
+            let is_led =
+                |digest: &Digest| flight::is_led(&shared.directory, digest).unwrap_or(true);
+            values::sweep(&shared.directory, is_named, is_led);
+            Ok(())
+        })
+    }
+
+    /// What every process reads to see that something changed; `None` if the index has to be asked.
+    pub(crate) fn token(&self) -> Option<u64> {
+        let token = self.inside(|shared| Ok(shared.generation.read().map(|seen| seen.token)));
+        token.ok().flatten()
+    }
+
+    /// The invalidations of others after one, and whether some before were forgotten.
+    pub(crate) fn invalidations(
+        &self,
+        after: u64,
+    ) -> Result<(Vec<Invalidation>, bool, u64), Error> {
+        self.inside(|shared| {
+            let (mut found, forgotten) = shared.index.invalidations(after)?;
+            let last = found.last().map_or(after, |last| last.number);
+            found.retain(|invalidation| invalidation.origin != shared.origin);
+            Ok((found, forgotten > after, last))
+        })
+    }
+
+    /// Counts a failure of whoever uses the store, such as a value that cannot be decoded.
+    pub(crate) fn note_failure(&self, error: &Error) {
+        let _ = self.inside(|shared| {
+            shared.failed(error);
+            Ok(())
+        });
+    }
+}
+
+fn pending(shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
+    let born = record
+        .fence
+        .map_or_else(|| shared.last_invalidation(), |fence| fence.0);
+    Pending {
+        record,
+        payload: Arc::new(payload),
+        born,
+        written: SystemTime::now(),
+    }
+}
+
+fn find(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
+    if let Some(entry) = shared.queue.find(digest)
+        // One that an invalidation may have overtaken is not shown before the index has decided about it.
+        && entry.born >= shared.last_invalidation()
+    {
+        let head = entry.head(entry.payload.len() as u64, false);
+        let payload = Payload(Held::Memory(entry.payload.clone()));
+        return Ok(Some(Record { head, payload }));
+    }
+    let Some(row) = shared.index.get(digest)? else {
+        return Ok(None);
+    };
+    match record_of(shared, &row) {
+        Ok(record) => {
+            note_use(shared, &row);
+            Ok(Some(record))
+        }
+        Err(error) => {
+            let (id, digest) = (row.id, row.digest);
+            shared.queue.push(Write::Op(Op::Discard { id, digest }));
+            Err(error)
+        }
+    }
+}
+
+/// Notes the use of a row that was not known to be used lately: written with the next batch, or never.
+fn note_use(shared: &Shared, row: &Row) {
+    let bucket = bucket(SystemTime::now());
+    if row.bucket < bucket {
+        let id = row.id;
+        shared.queue.push(Write::Op(Op::Touch { id, bucket }));
+    }
+}
+
+/// The record of a row, if its bytes are as they were written.
+fn record_of(shared: &Shared, row: &Row) -> Result<Record, Error> {
+    let corrupt = |what: &str| Error::new(ErrorKind::Corrupt, format!("disk tier: {what}"));
+    let parsed = format::decode(&row.digest, &row.function, &row.bytes);
+    let parsed = parsed.map_err(|why| match why {
+        format::Unreadable::Corrupt => corrupt("an entry is damaged"),
+        format::Unreadable::Version => Error::new(
+            ErrorKind::Version,
+            "disk tier: an entry is in a format that this version does not know",
+        ),
+    })?;
+    let head = parsed.head;
+    let payload = match parsed.stored {
+        Stored::Inline(bytes) if head.is_compressed => {
+            let len = usize::try_from(head.len).unwrap_or(usize::MAX);
+            let bytes = zstd::bulk::decompress(bytes, len);
+            let bytes = bytes.ok().filter(|bytes| bytes.len() == len);
+            Payload::memory(bytes.ok_or_else(|| corrupt("an entry cannot be decompressed"))?)
+        }
+        Stored::Inline(bytes) => Payload::memory(bytes.to_vec()),
+        Stored::File(sum) => {
+            let id = row
+                .file
+                .ok_or_else(|| corrupt("an entry has lost its value file"))?;
+            let path = values::path_of(&shared.directory, id);
+            let opened = values::open(&path, &head.digest, head.len, sum);
+            let (file, trailer) = opened.map_err(error::value_file)?;
+            Payload(Held::File { file, trailer })
+        }
+    };
+    Ok(Record { head, payload })
+}
+
+/// An iterator over the heads of a store; made by [`Store::iter`].
+#[derive(Debug)]
+pub struct Heads {
+    store: Store,
+    after: i64,
+    rows: std::vec::IntoIter<Row>,
+}
+
+impl Heads {
+    pub(super) fn next_row(&mut self) -> Result<Option<Row>, Error> {
+        if self.rows.as_slice().is_empty() {
+            let rows = self
+                .store
+                .inside(|shared| shared.index.rows(self.after, 128))?;
+            self.rows = rows.into_iter();
+        }
+        let row = self.rows.next();
+        if let Some(row) = &row {
+            self.after = row.id;
+        }
+        Ok(row)
+    }
+}
+
+impl Iterator for Heads {
+    type Item = Head;
+
+    fn next(&mut self) -> Option<Head> {
+        loop {
+            let row = self.next_row().ok()??;
+            if let Ok(parsed) = format::decode(&row.digest, &row.function, &row.bytes) {
+                return Some(parsed.head);
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The store of the disk tier: what is put is found, by every handle and process, until it is invalidated.
+#![allow(clippy::unwrap_used, reason = "a failing test should say where")]
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use scrubjay::ErrorKind;
+use scrubjay::disk::{Codec, Digest, Function, KeyEncoder, LARGE, NewRecord, Store};
+
+/// A folder of its own for one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("scrubjay-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    /// Opens the folder as another process would: without what this one has open.
+    fn open(&self) -> Store {
+        Store::builder().write_through(true).open(&self.0).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn digest(n: u64) -> Digest {
+    KeyEncoder::new("test").u64(n).finish()
+}
+
+fn record(n: u64) -> NewRecord {
+    NewRecord::new(digest(n), Function::new("f", "1"))
+}
+
+fn value(store: &Store, n: u64) -> Option<Vec<u8>> {
+    store
+        .get(&digest(n))
+        .map(|record| record.payload.into_bytes().unwrap())
+}
+
+#[test]
+fn values_of_every_size_survive_a_restart() {
+    let folder = Folder::new("sizes");
+    let sizes = [
+        0,
+        1,
+        1000,
+        4096,
+        LARGE as usize - 1,
+        LARGE as usize,
+        65_536,
+        65_537,
+        1 << 20,
+    ];
+    let of = |size: usize| (0..size).map(|i| (i * 31 % 251) as u8).collect::<Vec<_>>();
+    let store = folder.open();
+    for (n, size) in sizes.into_iter().enumerate() {
+        store.put(record(n as u64), &of(size)).unwrap();
+    }
+    drop(store);
+    let store = folder.open();
+    for (n, size) in sizes.into_iter().enumerate() {
+        assert_eq!(value(&store, n as u64), Some(of(size)), "size {size}");
+    }
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+}
+
+#[test]
+fn a_head_is_read_as_it_was_written() {
+    let folder = Folder::new("head");
+    let store = folder.open();
+    let now = SystemTime::now();
+    let (end, stale) = (now + Duration::from_secs(60), now + Duration::from_secs(90));
+    let record = record(1)
+        .expires(end)
+        .stale_until(stale)
+        .written(now)
+        .load_cost(Duration::from_millis(80))
+        .tag("a")
+        .tag("b")
+        .codec(Codec(7))
+        .failure(true)
+        .description("[1]");
+    store.put(record, b"value").unwrap();
+    let head = store.get(&digest(1)).unwrap().head;
+    assert_eq!(
+        (head.expires, head.stale_until, head.written),
+        (Some(end), Some(stale), now)
+    );
+    assert_eq!(
+        (head.load_cost, head.codec, head.is_failure),
+        (Duration::from_millis(80), Codec(7), true)
+    );
+    assert_eq!(
+        (head.tags, head.description),
+        (vec!["a".to_owned(), "b".to_owned()], b"[1]".to_vec())
+    );
+    assert_eq!((head.function, head.len), (Function::new("f", "1"), 5));
+}
+
+#[test]
+fn another_value_takes_the_place_of_the_first() {
+    let folder = Folder::new("replace");
+    let store = folder.open();
+    store.put(record(1), &vec![1; 100_000]).unwrap();
+    store.put(record(1), b"two").unwrap();
+    assert_eq!(value(&store, 1), Some(b"two".to_vec()));
+    assert_eq!(store.iter().count(), 1);
+    let files = std::fs::read_dir(folder.0.join("v")).unwrap().flatten();
+    let left: usize = files
+        .map(|file| std::fs::read_dir(file.path()).unwrap().count())
+        .sum();
+    assert_eq!(left, 0, "the file of the first value is gone");
+}
+
+#[test]
+fn invalidations_remove_what_they_name_and_say_how_many() {
+    let folder = Folder::new("invalidate");
+    let store = folder.open();
+    for n in 0..10 {
+        let tag = if n % 2 == 0 { "even" } else { "odd" };
+        store.put(record(n).tag(tag), b"v").unwrap();
+    }
+    assert_eq!(store.invalidate(&digest(0)).unwrap(), 1);
+    assert_eq!(store.invalidate(&digest(0)).unwrap(), 0);
+    assert_eq!(store.invalidate_tag("even").unwrap(), 4);
+    assert_eq!(
+        store
+            .invalidate_if(|head| head.digest == digest(1))
+            .unwrap(),
+        1
+    );
+    assert_eq!(store.iter().count(), 4);
+    assert_eq!(store.invalidate_function("other").unwrap(), 0);
+    assert_eq!(store.invalidate_function("f").unwrap(), 4);
+    store.put(record(1), b"v").unwrap();
+    assert_eq!(store.clear().unwrap(), 1);
+    assert_eq!(store.iter().count(), 0);
+}
+
+#[test]
+fn a_value_whose_load_began_before_an_invalidation_of_it_is_not_stored() {
+    let folder = Folder::new("fence");
+    let store = folder.open();
+    let says: [fn(&Store) -> u64; 5] = [
+        |store| store.invalidate(&digest(1)).unwrap(),
+        |store| store.invalidate_tag("a").unwrap(),
+        |store| store.invalidate_function("f").unwrap(),
+        |store| store.invalidate_if(|_| false).unwrap(),
+        |store| store.clear().unwrap(),
+    ];
+    for (which, say) in says.into_iter().enumerate() {
+        let fence = store.fence();
+        say(&store);
+        store
+            .put(record(1).tag("a").fence(fence), b"outdated")
+            .unwrap();
+        assert_eq!(value(&store, 1), None, "invalidation {which}");
+    }
+    let fence = store.fence();
+    store.invalidate(&digest(2)).unwrap();
+    store
+        .put(record(1).tag("a").fence(fence), b"current")
+        .unwrap();
+    assert!(
+        value(&store, 1).is_some(),
+        "another key's invalidation does not concern it"
+    );
+}
+
+#[test]
+fn an_entry_that_waits_to_be_written_is_found() {
+    let folder = Folder::new("pending");
+    let store = Store::open(&folder.0).unwrap();
+    for n in 0..2_000 {
+        store.put(record(n), &n.to_le_bytes()).unwrap();
+        assert_eq!(value(&store, n), Some(n.to_le_bytes().to_vec()));
+    }
+    store.flush(Duration::from_secs(5)).unwrap();
+    assert_eq!(store.stats().unwrap().entries, 2_000);
+}
+
+#[test]
+fn what_was_queued_is_written_when_the_last_handle_goes() {
+    let folder = Folder::new("drop");
+    let store = Store::open(&folder.0).unwrap();
+    store.put(record(1), b"v").unwrap();
+    drop(store);
+    assert!(value(&folder.open(), 1).is_some());
+}
+
+#[test]
+fn two_openings_of_one_folder_are_one_store() {
+    let folder = Folder::new("twice");
+    let store = Store::open(&folder.0).unwrap();
+    let link = folder.0.with_extension("link");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(&folder.0, &link).unwrap();
+    let other = Store::open(&link).unwrap();
+    std::fs::remove_file(&link).unwrap();
+    store.put(record(1), b"not committed yet").unwrap();
+    assert!(value(&other, 1).is_some());
+    assert_eq!(store.dir(), other.dir());
+}
+
+#[test]
+fn the_folder_stays_within_its_capacity() {
+    let folder = Folder::new("capacity");
+    let capacity = 8 << 20;
+    let store = Store::builder()
+        .capacity_bytes(capacity)
+        .open(&folder.0)
+        .unwrap();
+    let payload: Vec<u8> = (0..50_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    for n in 0..3_000 {
+        let size = [1_000, 5_000, 40_000][n as usize % 3];
+        // A queue that is full is a write that is not done, and no failure of the bound.
+        while store.put(record(n), &payload[..size]).is_err() {
+            store.flush(Duration::MAX).unwrap();
+        }
+        if n % 100 == 0 {
+            let size = size_of(&folder.0);
+            assert!(
+                size <= capacity + capacity / 10,
+                "{size} bytes at entry {n}"
+            );
+        }
+    }
+    store.flush(Duration::MAX).unwrap();
+    let size = size_of(&folder.0);
+    assert!(size <= capacity, "{size} bytes at rest");
+    assert!(store.stats().unwrap().entries > 100);
+    assert!(value(&store, 2_999).is_some(), "the last one is there");
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+}
+
+fn size_of(path: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}
+
+#[test]
+fn a_foreign_database_is_refused_and_left_alone() {
+    let folder = Folder::new("foreign");
+    std::fs::create_dir_all(&folder.0).unwrap();
+    std::fs::write(folder.0.join("store.db"), b"").unwrap();
+    assert_eq!(
+        Store::open(&folder.0).unwrap_err().kind(),
+        ErrorKind::Version
+    );
+    assert!(folder.0.join("store.db").exists());
+}
+
+#[test]
+fn a_damaged_index_is_moved_aside_and_a_new_one_begins() {
+    let folder = Folder::new("damaged");
+    std::fs::create_dir_all(&folder.0).unwrap();
+    std::fs::write(folder.0.join("store.db"), vec![7; 10_000]).unwrap();
+    let store = folder.open();
+    store.put(record(1), b"v").unwrap();
+    assert!(value(&store, 1).is_some());
+    let names = std::fs::read_dir(&folder.0).unwrap().flatten();
+    let aside = names.filter(|entry| entry.file_name().to_string_lossy().starts_with("corrupt-"));
+    assert_eq!(aside.count(), 1);
+}
+
+#[test]
+fn a_folder_that_is_deleted_meanwhile_is_made_anew() {
+    let folder = Folder::new("deleted");
+    let store = folder.open();
+    store.put(record(1), b"v").unwrap();
+    std::fs::remove_dir_all(&folder.0).unwrap();
+    store.put(record(2), b"v").unwrap();
+    assert!(value(&store, 2).is_some());
+    assert!(folder.0.join("store.db").exists());
+}
+
+#[test]
+fn leads_of_different_keys_do_not_meet_and_one_of_the_same_key_is_refused() {
+    let folder = Folder::new("leads");
+    let store = folder.open();
+    let leads: Vec<_> = (0..200)
+        .map(|n| store.try_lead(&digest(n)).unwrap().unwrap())
+        .collect();
+    assert!((0..200).all(|n| store.try_lead(&digest(n)).unwrap().is_none()));
+    drop(leads);
+    assert!(store.try_lead(&digest(0)).unwrap().is_some());
+}
