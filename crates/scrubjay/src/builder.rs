@@ -3,7 +3,7 @@
 //! Options are orthogonal: any set of them builds, or `build` says in one sentence why it makes no sense.
 
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::flight::{Describe, Naming};
 use crate::policy::Policy;
 use crate::refresh::{self, Refresher};
 use crate::removal::{Listener, RemovalCause};
+use crate::tier::below::Below;
 
 type OfEntry<K, V, R> = Box<dyn Fn(&K, &V) -> R + Send + Sync>;
 
@@ -36,6 +37,10 @@ pub(crate) struct Options<K, V> {
     pub(crate) load_timeout: Option<Duration>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) naming: Option<Arc<Naming<K>>>,
+    /// The tiers below memory.
+    pub(crate) below: Option<Box<dyn Below<K, V>>>,
+    /// Feeds a key's hash to any hasher.
+    pub(crate) feed: fn(&K, &mut dyn Hasher),
     /// Whether nothing has to be decided about an entry when it is written.
     pub(crate) is_plain: bool,
 }
@@ -75,6 +80,7 @@ pub struct Builder<K, V> {
     clock: Option<Box<dyn Clock>>,
     name: Option<String>,
     describe: Option<Describe<K>>,
+    below: Option<Box<dyn Below<K, V>>>,
     types: PhantomData<fn() -> (K, V)>,
 }
 
@@ -100,6 +106,7 @@ where
             clock: None,
             name: None,
             describe: None,
+            below: None,
             types: PhantomData,
         }
     }
@@ -561,6 +568,8 @@ where
                 .clock
                 .unwrap_or_else(|| Box::new(SystemClock::default())),
             naming,
+            below: self.below,
+            feed: |key, mut hasher| key.hash(&mut hasher),
         }))
     }
 
@@ -655,6 +664,44 @@ where
     /// ```
     pub fn refresh_with(mut self, load: impl Fn(&K) -> V + Send + Sync + 'static) -> Self {
         self.refresher = Some(refresh::in_background(load));
+        self
+    }
+}
+
+#[cfg(feature = "disk")]
+impl<K, V> Builder<K, V>
+where
+    K: Hash + Eq + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+    V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    /// Keeps values in a folder too, which many processes share and which survives them. Default: in memory only.
+    ///
+    /// Whoever leads a load looks there first, and what a load brings is stored there. `function` says whose values they
+    /// are: caches with equal functions share entries, and a changed code finds none of the old ones. Values and keys are
+    /// encoded by serde. [`Cache::get`] looks in memory only; the `get_or_insert…` methods go down.
+    ///
+    /// Whatever fails below is a miss that [`Stats`](crate::Stats) counts. Loads that take more than about a millisecond
+    /// run once among all processes; callers of async methods do not wait for other processes. Invalidations and
+    /// insertions are seen by the memory tiers of all processes within some 20 ms. This option starts two threads: one
+    /// that writes, and one that hears of other processes' invalidations.
+    ///
+    /// ```
+    /// use scrubjay::Cache;
+    /// use scrubjay::disk::{Function, Store};
+    ///
+    /// let dir = std::env::temp_dir().join(format!("scrubjay-attach-{}", std::process::id()));
+    /// let cache = || {
+    ///     let lengths = Function::new("lengths", "version 1");
+    ///     Cache::<String, usize>::builder().disk(Store::open(&dir)?, lengths).build()
+    /// };
+    /// assert_eq!(cache()?.get_or_insert_with("four", || 4), 4);
+    /// // A restart, so to speak.
+    /// assert_eq!(cache()?.get_or_insert_with("four", || unreachable!()), 4);
+    /// # std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn disk(mut self, store: crate::disk::Store, function: crate::disk::Function) -> Self {
+        self.below = Some(Box::new(crate::disk::Attached::new(store, function)));
         self
     }
 }

@@ -319,6 +319,16 @@ where
         let core = &*self.core;
         let hash = core.hash_of(&key);
         let prepared = core.draft(&key, &value, hash, own);
+        if let Some(below) = &core.options.below {
+            let name = below.name(&|mut hasher| key.hash(&mut hasher));
+            match &prepared {
+                Some(prepared) => {
+                    let lowered = prepared.lowered(&*core.options.clock);
+                    below.replace(&self.core, &key, &value, name, lowered);
+                }
+                None => below.invalidate(name),
+            }
+        }
         let held = (core.options.hold)(value);
         let pin = core.memory.pin();
         let reserved = core.make_ready(hash, prepared.as_ref(), &pin);
@@ -448,6 +458,13 @@ where
         let mut stats = self.core.counters.snapshot();
         stats.entries = entries;
         stats.weight = self.core.memory.weight();
+        if let Some(below) = &self.core.options.below {
+            let below = below.stats();
+            stats.disk_hits = below.hits;
+            stats.disk_misses = below.misses;
+            stats.disk_writes = below.writes;
+            stats.disk_failures = below.failures;
+        }
         stats
     }
 
@@ -811,7 +828,7 @@ where
             let action = self
                 .with(key, |value| decide(Some(value)))
                 .unwrap_or_else(|| decide(None));
-            if let Ok(value) = leader.carry_out(entered, action) {
+            if let Ok(value) = leader.carry_out(&self.core, entered, action) {
                 return value;
             }
         }

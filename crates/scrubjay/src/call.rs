@@ -14,6 +14,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 mod draft;
 mod effects;
@@ -36,6 +37,7 @@ use crate::flight::{self, Flight, Joined, Outcome, Waited};
 use crate::key::Query;
 use crate::stats::{Counters, Event};
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::tier::below::Patience;
 use crate::tier::memory::{Found, Memory, Pin};
 
 use seize::Guard;
@@ -309,6 +311,13 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
                 Begun::Serve(answer, served) => return (answer, served),
                 Begun::Lead(leader) => {
                     let entered = leader.enter();
+                    let mut leader = leader;
+                    if self.options.below.is_some()
+                        && let Some(raised) = leader.descend(self, self.patience())
+                        && let Some(answer) = plan.answer(&raised.value)
+                    {
+                        return leader.raise(entered, answer, raised);
+                    }
                     let tags = tags();
                     let answer = load();
                     return leader.finish(entered, answer, plan, tags);
@@ -335,6 +344,13 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             let joined = match self.start(hash, query, plan) {
                 Begun::Serve(answer, served) => return (answer, served),
                 Begun::Lead(mut leader) => {
+                    if self.options.below.is_some()
+                        && let Some(raised) = leader.descend(self, Patience::None)
+                        && let Some(answer) = leader.within(|| plan.answer(&raised.value))
+                    {
+                        let entered = leader.enter();
+                        return leader.raise(entered, answer, raised);
+                    }
                     let tags = leader.within(tags);
                     let answer = leader.drive(load).await;
                     leader.move_to_this_thread();
@@ -376,6 +392,12 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             flight::label::<K, V>(self.options.naming.as_deref(), &query.to_key())
         })
         .unwrap_or_else(|message| panic!("{message}"))
+    }
+
+    /// How long a leader may wait for one of another process.
+    fn patience(&self) -> Patience {
+        let limit = self.options.load_timeout;
+        Patience::Until(limit.map(|limit| Instant::now() + limit))
     }
 
     fn deadline(&self) -> Option<Timestamp> {

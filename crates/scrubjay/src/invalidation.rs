@@ -44,6 +44,9 @@ where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let core = &*self.core;
+        if let Some(below) = &core.options.below {
+            below.invalidate(below.name(&|mut hasher| key.hash(&mut hasher)));
+        }
         let hash = core.hash_of(key);
         let pin = core.memory.pin();
         let mut locked = core.memory.lock(hash, &pin);
@@ -71,6 +74,15 @@ where
     /// assert_eq!(cache.len(), 7);
     /// ```
     pub fn invalidate_if(&self, mut matches: impl FnMut(&K, &V) -> bool) -> usize {
+        // Below first: what is raised meanwhile is found in memory or overtaken there.
+        if let Some(below) = &self.core.options.below {
+            below.invalidate_if(&mut matches);
+        }
+        self.forget_if(matches)
+    }
+
+    /// The same for the memory tier alone.
+    pub(crate) fn forget_if(&self, mut matches: impl FnMut(&K, &V) -> bool) -> usize {
         let pin = self.core.memory.pin();
         self.core.memory.for_each_shard(&pin, |mut locked| {
             let overtaken = locked.state.flights.overtake_all();
@@ -103,6 +115,14 @@ where
     /// # Ok::<(), scrubjay::Error>(())
     /// ```
     pub fn invalidate_tag(&self, tag: &str) -> usize {
+        if let Some(below) = &self.core.options.below {
+            below.invalidate_tag(tag);
+        }
+        self.forget_tag(tag)
+    }
+
+    /// The same for the memory tier alone.
+    pub(crate) fn forget_tag(&self, tag: &str) -> usize {
         let pin = self.core.memory.pin();
         let shared: Tag = Arc::from(tag);
         let mut removed = Vec::new();
@@ -123,6 +143,14 @@ where
     /// assert!(cache.is_empty());
     /// ```
     pub fn clear(&self) {
+        if let Some(below) = &self.core.options.below {
+            below.clear();
+        }
+        self.forget_all();
+    }
+
+    /// The same for the memory tier alone.
+    pub(crate) fn forget_all(&self) {
         let pin = self.core.memory.pin();
         let mut removed = Vec::new();
         self.core.memory.for_each_shard(&pin, |mut locked| {

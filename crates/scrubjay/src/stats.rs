@@ -111,6 +111,10 @@ impl Counters {
             mean_load_time,
             entries: 0,
             weight: 0,
+            disk_hits: 0,
+            disk_misses: 0,
+            disk_writes: 0,
+            disk_failures: 0,
         }
     }
 }
@@ -169,6 +173,14 @@ pub struct Stats {
     pub entries: u64,
     /// Their total weight now.
     pub weight: u64,
+    /// Misses that the disk tier answered. 0 without one, as the three that follow.
+    pub disk_hits: u64,
+    /// Misses that the disk tier could not answer.
+    pub disk_misses: u64,
+    /// Values handed to the disk tier.
+    pub disk_writes: u64,
+    /// What failed there: each was a miss, or a value that was not stored.
+    pub disk_failures: u64,
 }
 
 impl Stats {

@@ -2,6 +2,7 @@
 //!
 //! A lookup asks the upper tier first, and only the leader of a flight goes further down.
 
+pub(crate) mod below;
 #[cfg(feature = "disk")]
 pub mod disk;
 pub(crate) mod memory;

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use super::Core;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::entry::{Extra, Held, Tag};
 use crate::expiration::Life;
 use crate::sync::atomic::Ordering;
+use crate::tier::below::Lowered;
 use crate::tier::memory::Draft;
 
 /// What an entry has of its own, whatever the cache's options say.
@@ -46,6 +47,16 @@ impl Prepared {
 
     pub(super) fn tags(&self) -> &[Tag] {
         self.0.as_ref().map_or(&[], |extra| &extra.tags)
+    }
+
+    /// The same for the tiers below.
+    pub(crate) fn lowered(&self, clock: &dyn Clock) -> Lowered {
+        let end = (self.0.as_ref()).map_or(Timestamp::NEVER, |extra| extra.life.expires_at);
+        Lowered {
+            now: clock.calendar(),
+            left: (end < Timestamp::NEVER).then(|| end.saturating_since(clock.now())),
+            tags: self.tags().to_vec(),
+        }
     }
 
     pub(super) fn draft<K, V>(self, hash: u64, key: K, held: Held<V>) -> Draft<K, V> {

@@ -19,6 +19,7 @@ use crate::flight::cycle::{self, Entered};
 use crate::flight::{Flight, Landable};
 use crate::removal::RemovalCause;
 use crate::stats::Event;
+use crate::tier::below::{Below, Descent, Name, Patience, Raised, Ticket};
 use crate::tier::memory::Locked;
 
 use seize::Guard;
@@ -33,6 +34,8 @@ where
     started: Option<Timestamp>,
     /// The thread that leads, whose counters this load is counted on.
     thread: usize,
+    /// What a tier below noted when it had nothing.
+    ticket: Option<Ticket>,
 }
 
 impl<C, K, V> Leader<C, K, V>
@@ -48,6 +51,58 @@ where
             flight: Some(flight),
             started,
             thread,
+            ticket: None,
+        }
+    }
+
+    /// Looks for the key in the tiers below.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn descend(
+        &mut self,
+        core: &Arc<Core<K, V>>,
+        patience: Patience,
+    ) -> Option<Raised<V>> {
+        let below = core.options.below.as_ref()?;
+        let key = self.key();
+        let name = self.name_below(&**below);
+        match below.find(core, key, name, patience) {
+            Descent::Found(raised) => Some(raised),
+            Descent::Missing(ticket) => {
+                self.ticket = Some(ticket);
+                None
+            }
+        }
+    }
+
+    fn name_below(&self, below: &dyn Below<K, V>) -> Name {
+        below.name(&|hasher| (self.core.options.feed)(self.key(), hasher))
+    }
+
+    /// Settles with what came from below: stores it in memory unless it was overtaken, and wakes the waiters.
+    pub(crate) fn raise<A>(self, entered: Entered, answer: A, raised: Raised<V>) -> (A, Served) {
+        let own = Own {
+            time_to_live: raised.left,
+            tags: raised.tags,
+            ..Own::default()
+        };
+        let flight = self.flight();
+        let prepared = self
+            .core
+            .draft(&flight.key, &raised.value, flight.hash, own);
+        let hold = self.core.options.hold;
+        drop(entered);
+        let new = prepared.map(|prepared| (prepared, hold(raised.value)));
+        // Waiters begin again and find it in memory; who asked before an invalidation may look below once more.
+        self.write(RemovalCause::Replaced, new, |landing, _| drop(landing));
+        (answer, Served::Hit)
+    }
+
+    /// Has the tiers below store what the load brought.
+    fn lower(&mut self, value: &V, prepared: &Prepared) {
+        if let (Some(below), Some(ticket)) = (&self.core.options.below, self.ticket.take()) {
+            let lowered = prepared.lowered(&*self.core.options.clock);
+            below.store(ticket, self.key(), value, lowered);
         }
     }
 
@@ -149,7 +204,7 @@ where
     }
 
     fn finish_value<P: Plan<V>>(
-        self,
+        mut self,
         entered: Entered,
         value: V,
         answer: &P::Answer,
@@ -163,6 +218,11 @@ where
         let flight = self.flight();
         let prepared = self.core.draft(&flight.key, &value, flight.hash, own);
         self.count(false);
+        if self.ticket.is_some()
+            && let Some(prepared) = &prepared
+        {
+            self.lower(&value, prepared);
+        }
         let hold = self.core.options.hold;
         drop(entered);
         let new = prepared.map(|prepared| (prepared, hold(value)));
@@ -283,6 +343,7 @@ where
     /// Ends an `entry` call. `Err` if its key was overtaken meanwhile, so that it must decide again.
     pub(crate) fn carry_out(
         self,
+        shared: &Arc<Core<K, V>>,
         entered: Entered,
         action: Action<V>,
     ) -> Result<Option<V>, Overtaken> {
@@ -290,6 +351,9 @@ where
             Action::Replace(value) => value,
             Action::Remove => {
                 drop(entered);
+                if let Some(below) = &self.core.options.below {
+                    below.invalidate(self.name_below(&**below));
+                }
                 let mut outcome = Written::NotStored;
                 self.write(RemovalCause::Explicit, None, |_, written| outcome = written);
                 return outcome.of(None);
@@ -305,6 +369,11 @@ where
         let own = Own::default();
         let prepared = self.core.draft(&flight.key, &value, flight.hash, own);
         let held = (self.core.options.hold)(value.clone());
+        if let (Some(below), Some(prepared)) = (&self.core.options.below, &prepared) {
+            let lowered = prepared.lowered(&*self.core.options.clock);
+            let name = self.name_below(&**below);
+            below.replace(shared, self.key(), &value, name, lowered);
+        }
         drop(entered);
         let new = prepared.map(|prepared| (prepared, held));
         let mut outcome = Written::NotStored;

@@ -6,6 +6,7 @@
 //!
 //! A cache uses a store through [`Builder::disk`](crate::Builder::disk).
 
+mod attached;
 mod digest;
 mod directory;
 mod error;
@@ -31,7 +32,7 @@ pub use record::{Codec, Fence, Function, Head, NewRecord, Payload, Record};
 pub use store::{Heads, Store, StoreStats};
 pub use verify::{Progress, Report};
 
-pub(crate) use index::{Invalidation, Target};
+pub(crate) use attached::Attached;
 pub(crate) use options::Options;
 
 /// Payloads of this many bytes and more are kept in files of their own.

@@ -1,0 +1,74 @@
+//! What the life of a call asks of the tiers below memory.
+//!
+//! Invariant: only the leader of a flight comes here, and whatever fails here is a miss. An entry is named by the bytes that
+//! its key's `Hash` feeds, so that every borrowed form of a key finds it; that it is this key's is for the tier to decide,
+//! by comparing the key that it stored.
+
+use std::any::Any;
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::call::Core;
+use crate::entry::Tag;
+
+/// The name of an entry below memory.
+pub(crate) type Name = [u8; 32];
+
+/// What came from below.
+pub(crate) struct Raised<V> {
+    pub(crate) value: V,
+    /// What is left of its life; `None`: endless.
+    pub(crate) left: Option<Duration>,
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// What a leader brings back from below.
+pub(crate) enum Descent<V> {
+    Found(Raised<V>),
+    Missing(Ticket),
+}
+
+/// What a tier wants to know again when the load that follows a miss is over.
+pub(crate) type Ticket = Box<dyn Any + Send + Sync>;
+
+/// What is known of a value that is to be stored below.
+pub(crate) struct Lowered {
+    /// The calendar time, by the cache's clock.
+    pub(crate) now: SystemTime,
+    /// What is left of its life; `None`: endless.
+    pub(crate) left: Option<Duration>,
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// Whether a leader may wait for one of another process, and until when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    Until(Option<Instant>),
+    None,
+}
+
+pub(crate) trait Below<K, V>: Send + Sync {
+    fn name(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name;
+    /// Looks for a key; if there is nothing, notes that its load begins.
+    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, patience: Patience) -> Descent<V>;
+    /// Stores what a load brought.
+    fn store(&self, ticket: Ticket, key: &K, value: &V, lowered: Lowered);
+    /// Stores a value that makes all others of the key untrue.
+    fn replace(&self, core: &Arc<Core<K, V>>, key: &K, value: &V, name: Name, lowered: Lowered);
+    fn invalidate(&self, name: Name);
+    fn invalidate_tag(&self, tag: &str);
+    /// Discards what matches; a value that cannot be read matches.
+    fn invalidate_if(&self, matches: &mut dyn FnMut(&K, &V) -> bool);
+    fn clear(&self);
+    fn stats(&self) -> BelowStats;
+}
+
+/// What a tier below memory did for one cache.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BelowStats {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) writes: u64,
+    pub(crate) failures: u64,
+}
