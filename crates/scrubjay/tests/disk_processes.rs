@@ -77,8 +77,8 @@ fn hear(child: &mut Child, word: &str) {
 }
 
 fn say(word: &str) {
-    println!("{word}");
-    std::io::stdout().flush().unwrap();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{word}").and_then(|()| out.flush()).unwrap();
 }
 
 fn wait_for_word() {
@@ -121,6 +121,19 @@ fn a_process_in_its_role() {
                 note(&folder, "the leader was not killed");
                 1
             });
+        }
+        "open" => {
+            say("ready");
+            wait_for_word();
+            let store = Store::builder()
+                .write_through(true)
+                .open(folder.join("store"))
+                .unwrap();
+            let own = u64::from(std::process::id());
+            for n in 0..5 {
+                let record = NewRecord::new(name(own * 10 + n), Function::new("f", ""));
+                store.put(record, &payload(n)).unwrap();
+            }
         }
         "invalidate" => drop(cache(&folder).invalidate(&1)),
         "write" => write_for_ever(&folder),
@@ -170,6 +183,23 @@ fn each_key_is_loaded_once_by_eight_processes_that_open_a_new_folder_at_once() {
     let all = loads.len();
     loads.dedup();
     assert_eq!((all, loads.len()), (20, 20));
+}
+
+#[test]
+fn sixty_four_processes_open_a_new_folder_and_write_at_once() {
+    let folder = Folder::new("open");
+    let mut children: Vec<_> = (0..64).map(|_| folder.start("open")).collect();
+    children.iter_mut().for_each(|child| hear(child, "ready"));
+    for child in &mut children {
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    }
+    for mut child in children {
+        let _ = BufReader::new(child.stdout.take().unwrap()).lines().count();
+        assert!(child.wait().unwrap().success());
+    }
+    let store = Store::open(folder.0.join("store")).unwrap();
+    assert_eq!(store.iter().count(), 64 * 5);
+    assert!(store.verify(|_| ()).unwrap().is_sound());
 }
 
 #[test]

@@ -149,10 +149,13 @@ impl Shared {
 
     fn apply(&self, batch: &[Write]) -> Result<Applied, Error> {
         let mut ops = Vec::with_capacity(batch.len());
-        for write in batch {
+        let mut unwritable = None;
+        for (place, write) in batch.iter().enumerate() {
             match write {
                 Write::Entry(entry) => match self.encode(entry) {
                     Ok(put) => ops.push(Op::Put(put)),
+                    // The last is the one that somebody waits for.
+                    Err(error) if place + 1 == batch.len() => unwritable = Some(error),
                     Err(error) => self.failed(&error),
                 },
                 Write::Op(op) => ops.push(op.clone()),
@@ -172,7 +175,7 @@ impl Shared {
         announced.map_err(|cause| error::folder(self.directory.path(), cause))?;
         applied.unnamed.iter().for_each(|id| self.unlink(*id));
         count(&self.counters.written, applied.stored);
-        Ok(applied)
+        unwritable.map_or(Ok(applied), Err)
     }
 
     fn unlink(&self, id: i64) {
@@ -186,7 +189,10 @@ impl Shared {
         let failed = |cause| error::folder(self.directory.path(), cause);
         if payload.len() as u64 >= LARGE {
             let path = values::write(&self.directory, payload).map_err(failed)?;
-            return self.adopt(entry, &path);
+            return self.adopt(entry, &path).inspect_err(|_| {
+                // A file that cannot be removed is swept later.
+                let _ = std::fs::remove_file(&path);
+            });
         }
         let smaller = compressed(payload);
         let stored = smaller.as_deref().unwrap_or(payload);
@@ -215,6 +221,7 @@ impl Shared {
             .name("scrubjay-disk".into())
             .spawn(move || write_behind(&queue, &this));
         if started.is_err() {
+            // Relaxed: the next put tries again; until then the queue is applied by whoever must wait.
             self.has_thread.store(false, Ordering::Relaxed);
         }
     }
