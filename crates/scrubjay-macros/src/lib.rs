@@ -236,9 +236,19 @@ use options::Options;
 /// | `on_removal = \|key, value, cause\| …` | is told of results that leave | nobody |
 /// | `clock = EXPR` | where the time comes from, for tests a `ManualClock` | the system's |
 /// | `name = "users"` | the name in messages and traces | the function's |
-/// | `version = 2` | part of the function's identity below memory; without effect in this version | |
+/// | `disk = "app"` | keeps results in a folder too, which processes share; needs the feature `disk`, see [On disk](#on-disk) | in memory only |
+/// | `version = 2` | stands in for the function's code in its identity on disk | its code |
+/// | `code = "off"` | results on disk outlive changes of the function's code | they do not |
 /// | `local` | a cache for every thread, for what is not `Send` and `Sync`; not for async functions | shared |
 /// | `in_impl`, `in_trait` | where the function stands, see [Methods](#methods) | found out |
+///
+/// # On disk
+///
+/// `disk = "app"` is the folder `scrubjay/app` in the user's folder of caches (`$XDG_CACHE_HOME` or `~/.cache`); a text with a
+/// slash is a path. Arguments and results must be serde types. Entries belong to the function's path and a digest of its
+/// tokens, so a changed function does not find what its old self stored; changes of what it calls are not seen, which is
+/// what `version` is for. An `Err` or `None` is never stored on disk. If the folder cannot be used, that is said once, on
+/// standard error, and results are kept in memory only. It is for functions outside of impls, without type parameters.
 ///
 /// A refresh runs in the background, on a thread that ends when there is nothing left to refresh, if the function is
 /// neither async nor a method nor `local` and its key is all its arguments; otherwise the call that finds the

@@ -36,13 +36,16 @@ pub struct Options {
     pub share_errors: Option<Expr>,
     pub clock: Option<Expr>,
     pub name: Option<LitStr>,
+    pub disk: Option<Expr>,
+    pub version: Option<Expr>,
+    pub code: Option<LitStr>,
     pub local: Option<Span>,
     pub in_impl: Option<Span>,
     pub in_trait: Option<Span>,
 }
 
 /// Every option, in the order of the manual.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 27] = [
     "key",
     "ignore",
     "when",
@@ -64,7 +67,9 @@ const NAMES: [&str; 25] = [
     "on_removal",
     "clock",
     "name",
+    "disk",
     "version",
+    "code",
     "local",
     "in_impl",
     "in_trait",
@@ -184,10 +189,6 @@ impl Options {
                     "`ignore` lists arguments, as in `ignore(client, verbose)`",
                 )),
             },
-            "disk" => Err(Error::new(
-                name.span(),
-                "`disk`: this version has no disk tier yet",
-            )),
             "redis" => Err(Error::new(
                 name.span(),
                 "`redis`: this version has no redis tier yet",
@@ -231,8 +232,10 @@ impl Options {
                 self.name = Some(text_of(&value)?);
                 return Ok(());
             }
-            // Nothing below memory exists that it could tell apart.
-            "version" => return Ok(()),
+            "code" => {
+                self.code = Some(off_of(&value)?);
+                return Ok(());
+            }
             _ => {}
         }
         let place = match name {
@@ -246,6 +249,8 @@ impl Options {
             "jitter" => &mut self.jitter,
             "policy" => &mut self.policy,
             "share_errors" => &mut self.share_errors,
+            "disk" => &mut self.disk,
+            "version" => &mut self.version,
             _ => &mut self.clock,
         };
         *place = Some(value);
@@ -272,6 +277,20 @@ fn text_of(value: &Expr) -> Result<LitStr> {
         _ => Err(Error::new(
             value.span(),
             "a name is written as a text: `name = \"users\"`",
+        )),
+    }
+}
+
+/// The only thing that can be said of the code.
+fn off_of(value: &Expr) -> Result<LitStr> {
+    match value {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) if text.value() == "off" => Ok(text.clone()),
+        _ => Err(Error::new(
+            value.span(),
+            "`code` is `\"off\"`, or left out: then entries on disk are bound to the function's code",
         )),
     }
 }

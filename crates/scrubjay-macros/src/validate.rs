@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Error, Expr, ExprLit, ExprUnary, GenericParam, Lit, Result, Type, UnOp};
 
-use crate::function::{Arg, Function};
+use crate::function::{Arg, Function, Place};
 use crate::options::{Options, Time};
 
 /// The policies that can be named without their path.
@@ -227,6 +227,21 @@ fn check_pairs(function: &Function<'_>, options: &Options, found: &mut Complaint
         found.add(
             span,
             "`local` is for functions that are not async: a task may move to another thread while it waits",
+        );
+    }
+    if let Some(disk) = &options.disk
+        && (function.place != Place::Free || function.item.sig.generics.type_params().count() > 0)
+    {
+        found.add(
+            disk.span(),
+            "`disk` is for functions outside of impls and traits and without type parameters, which have one identity; \
+             for others, give a `Cache` a folder with `Builder::disk`",
+        );
+    }
+    if let (Some(version), Some(_)) = (&options.version, &options.code) {
+        found.add(
+            version.span(),
+            "`version` and `code` exclude each other: a version stands in for the code already",
         );
     }
     if let (Some(_), Some(span)) = (options.in_impl, options.in_trait) {

@@ -110,6 +110,8 @@ pub use trace::{Trace, inherit, trace, trace_async};
 /// What `#[memoize]` expands to. No part of the interface: it may change in any release.
 #[doc(hidden)]
 pub mod __private {
+    #[cfg(feature = "disk")]
+    pub use crate::memo::options::disk;
     pub use crate::memo::options::{
         build, builder, labels, method_name, never, on_removal, refresh_in_background, store_if,
         tag, tags, type_of_key, weigh,

@@ -151,7 +151,26 @@ impl Expansion<'_> {
             quote!(#builder.policy(#policy))
         }));
         set.extend(self.closures());
+        set.extend(self.disk());
         set
+    }
+
+    /// The folder below memory, and whose entries in it are this function's.
+    fn disk(&self) -> Option<TokenStream> {
+        let disk = self.options.disk.as_ref()?;
+        let (builder, name) = (hidden("__builder"), self.function.name());
+        let code = match (&self.options.version, &self.options.code) {
+            (Some(version), _) => quote!(::std::format!("version {}", #version)),
+            (None, Some(_)) => quote!(::std::string::String::new()),
+            (None, None) => {
+                let code = digest_of(&self.function.item.to_token_stream().to_string());
+                quote!(::std::string::String::from(#code))
+            }
+        };
+        let identity = quote!(::core::concat!(::core::module_path!(), "::", #name));
+        Some(quote_spanned! {disk.span()=>
+            ::scrubjay::__private::disk(#builder, #disk, #identity, #code)
+        })
     }
 
     /// The options that look at keys and values.
@@ -269,4 +288,15 @@ fn policy_value(policy: &Expr) -> TokenStream {
         }
         _ => policy.to_token_stream(),
     }
+}
+
+/// A digest of a function's tokens (FNV-1a, 128 bits; Fowler, Noll and Vo 1991): the same in every compilation of them.
+fn digest_of(tokens: &str) -> String {
+    let digest = tokens.bytes().fold(
+        0x6C62_272E_07BB_0142_62B8_2175_6295_C58D_u128,
+        |digest, byte| {
+            (digest ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013B)
+        },
+    );
+    format!("code {digest:032x}")
 }
