@@ -9,7 +9,7 @@ SECONDS_TO_FUZZ ?= 60
 STRESS_SECONDS ?= 600
 ROUNDS ?= 9
 
-.PHONY: help tools demo test check bench interleavings sanitize memcheck stress fuzz stack clean
+.PHONY: help tools demo test check bench interleavings sanitize memcheck stress fuzz soak stack clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ demo: tools ## Show the engine at work on real input
 
 test: tools ## Run every test that CI runs
 	$(CARGO) test --workspace
+	$(CARGO) test -p scrubjay --features disk --lib tier::disk
+	for test in store cache processes faults memoize; do \
+	  $(CARGO) test -p scrubjay --features disk --test disk_$$test; \
+	done
+	$(CARGO) test -p scrubjay --features disk --doc disk
 	$(MAKE) stack interleavings
 	$(CARGO) check --manifest-path bench/Cargo.toml
 	scripts/check-tree
@@ -35,11 +40,16 @@ check: tools ## Formatting, lints, docs and feature combinations, warnings denie
 	$(CARGO) fmt --manifest-path bench/Cargo.toml -- --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p scrubjay --features disk --all-targets -- -D warnings
 	$(CARGO) clippy --manifest-path bench/Cargo.toml -- -D warnings
-	for features in "" macros snapshot; do \
+	for features in "" macros snapshot disk; do \
 	  $(CARGO) clippy -p scrubjay --lib --no-default-features --features "$$features" -- -D warnings; \
 	done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+soak: ## Kill KILLS writers of a folder at random moments (default 1000) and flip every byte of a small store
+	KILLS=$${KILLS:-1000} $(CARGO) test --release -p scrubjay --features disk --test disk_processes -- killed
+	FLIP_EVERY=1 $(CARGO) test --release -p scrubjay --features disk --test disk_faults -- flipped_byte
 
 bench: ## Measure against the peers and write docs/benchmarks.md (about 25 minutes)
 	scripts/bench $(ROUNDS)

@@ -54,11 +54,12 @@
 //! |---|---|---|
 //! | `macros` | yes | `#[memoize]` |
 //! | `snapshot` | yes | [`Cache::save`] and [`Cache::load`], through serde |
+//! | `disk` | no | the module `disk`, `Builder::disk` and `#[memoize(disk = …)]`: a folder that many processes share |
 //!
 //! # What is not here yet
 //!
-//! Tiers below memory (disk, Redis). What was loaded lives as long as the process, or as
-//! a snapshot that you save and load.
+//! A Redis tier. Without the feature `disk`, what was loaded lives as long as the process, or as a snapshot that you save
+//! and load.
 //!
 //! # Limits
 //!
