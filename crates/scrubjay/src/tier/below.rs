@@ -4,6 +4,14 @@
 //! its key's `Hash` feeds, so that every borrowed form of a key finds it; that it is this key's is for the tier to decide,
 //! by comparing the key that it stored.
 
+#![cfg_attr(
+    not(feature = "disk"),
+    allow(
+        dead_code,
+        reason = "without a tier below memory nobody makes or reads these"
+    )
+)]
+
 use std::any::Any;
 use std::hash::Hasher;
 use std::sync::Arc;
