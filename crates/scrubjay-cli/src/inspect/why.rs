@@ -1,0 +1,193 @@
+//! `scrubjay why`: is the answer known, and if not, what differs from the key that comes nearest?
+
+use std::io;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use scrubjay::disk::{Head, Store};
+use serde_json::json;
+
+use super::{SHORT_KEY, life};
+use crate::args::{Global, KeyOptions, Selection, Why};
+use crate::failure::{Failure, NOT_FOUND, Result, USAGE};
+use crate::run::dependency::{digest_of, short};
+use crate::run::key::{self, Facts, Key, Subject};
+use crate::run::program;
+use crate::{output, store};
+
+/// A fact that is not the same in two keys.
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
+struct Difference {
+    what: String,
+    stored: Option<String>,
+    asked: Option<String>,
+}
+
+pub fn why(global: &Global, arguments: &Why) -> Result<ExitCode> {
+    let store = store::open(global)?;
+    let key = key_of(&arguments.key)?;
+    if let Some(record) = store.get(&key.digest)
+        && record.head.is_fresh(SystemTime::now())
+    {
+        tell_hit(global, &record.head)?;
+        return Ok(output::verdict(true));
+    }
+    let nearest = nearest(&store, &key.facts)?;
+    tell_miss(global, &key, nearest)?;
+    Ok(output::verdict(false))
+}
+
+fn key_of(options: &KeyOptions) -> Result<Key> {
+    let name = options.command[0].display();
+    let program = program::find(&options.command[0])
+        .map_err(|error| Failure::new(NOT_FOUND, format!("{name}: {error}")))?;
+    let dependencies =
+        key::dependencies(options).map_err(|message| Failure::new(USAGE, message))?;
+    let subject = Subject::new(options, dependencies, program)?;
+    let stdin = options
+        .stdin
+        .then(|| digest_of(io::stdin().lock()))
+        .transpose()?;
+    Ok(subject.key(subject.states()?, stdin.map(|digest| short(&digest))))
+}
+
+/// The entry of a command whose key shares most with `asked`; the newest of several.
+fn nearest(store: &Store, asked: &Facts) -> Result<Option<(Head, Vec<Difference>)>> {
+    let everything = Selection {
+        function: None,
+        tag: None,
+        older: None,
+    };
+    let mut best: Option<(usize, Head, Vec<Difference>)> = None;
+    for head in everything.of(store) {
+        let Some(stored) = Facts::from_description(&head.description) else {
+            continue;
+        };
+        if stored.command.first() != asked.command.first() {
+            continue;
+        }
+        let differences = differences(&stored, asked);
+        if best
+            .as_ref()
+            .is_none_or(|(count, ..)| differences.len() <= *count)
+        {
+            best = Some((differences.len(), head, differences));
+        }
+    }
+    Ok(best.map(|(_, head, differences)| (head, differences)))
+}
+
+fn differences(stored: &Facts, asked: &Facts) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut compare = |what: String, stored: Option<String>, asked: Option<String>| {
+        if stored != asked {
+            found.push(Difference {
+                what,
+                stored,
+                asked,
+            });
+        }
+    };
+    for number in 1..stored.command.len().max(asked.command.len()) {
+        let of = |facts: &Facts| facts.command.get(number).cloned();
+        compare(format!("argument {number}"), of(stored), of(asked));
+    }
+    compare(
+        "executable".into(),
+        Some(stored.executable.state.clone()),
+        Some(asked.executable.state.clone()),
+    );
+    compare(
+        "directory".into(),
+        stored.directory.clone(),
+        asked.directory.clone(),
+    );
+    compare(
+        "standard input".into(),
+        stored.stdin.clone(),
+        asked.stdin.clone(),
+    );
+    let state = |facts: &Facts, name: &str| {
+        facts
+            .dependencies
+            .iter()
+            .find(|found| found.of == name)
+            .map(|found| found.state.clone())
+    };
+    let mut names: Vec<&str> = stored
+        .dependencies
+        .iter()
+        .chain(&asked.dependencies)
+        .map(|found| found.of.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        compare(
+            format!("dependency {name}"),
+            state(stored, name),
+            state(asked, name),
+        );
+    }
+    compare(
+        "--out".into(),
+        Some(stored.out.join(" ")),
+        Some(asked.out.join(" ")),
+    );
+    found
+}
+
+fn tell_hit(global: &Global, head: &Head) -> Result<()> {
+    let left = life(head, SystemTime::now());
+    if global.json {
+        return Ok(output::json(
+            &json!({"known": true, "key": head.digest.to_string(), "left": left}),
+        )?);
+    }
+    let age = output::age(head.written);
+    Ok(output::line(&format!(
+        "known: {:.*}, written {age} ago, {left} left",
+        SHORT_KEY, head.digest
+    ))?)
+}
+
+fn tell_miss(global: &Global, key: &Key, nearest: Option<(Head, Vec<Difference>)>) -> Result<()> {
+    let digest = key.digest.to_string();
+    if global.json {
+        let (near, differences) = nearest
+            .map(|(head, list)| (head.digest.to_string(), list))
+            .unzip();
+        let answer =
+            json!({"known": false, "key": digest, "nearest": near, "differences": differences});
+        return Ok(output::json(&answer)?);
+    }
+    output::line(&format!("not known: {}", &digest[..SHORT_KEY]))?;
+    let Some((head, differences)) = nearest else {
+        return Ok(output::line("nothing like it is stored")?);
+    };
+    let age = output::age(head.written);
+    if differences.is_empty() {
+        let what = if head.is_failure {
+            "it failed"
+        } else {
+            "its life is over"
+        };
+        return Ok(output::line(&format!(
+            "its entry was written {age} ago; {what}"
+        ))?);
+    }
+    output::line(&format!(
+        "nearest: {:.*}, written {age} ago, differs in:",
+        SHORT_KEY, head.digest
+    ))?;
+    let mut table = output::table(&["", "STORED", "ASKED"], &[]);
+    let absent = || "(none)".to_owned();
+    for difference in differences {
+        table.add_row([
+            format!("  {}", difference.what),
+            difference.stored.unwrap_or_else(absent),
+            difference.asked.unwrap_or_else(absent),
+        ]);
+    }
+    Ok(output::print_table(&table)?)
+}

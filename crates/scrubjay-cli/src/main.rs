@@ -1,0 +1,41 @@
+//! The `scrubjay` command: remembers what commands returned, and looks into stores.
+//!
+//! The plot is here; each subcommand is in the module of its name or of its group.
+
+mod archive;
+mod args;
+mod failure;
+mod generate;
+mod inspect;
+mod output;
+mod remove;
+mod run;
+mod store;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    output::set_color(global.color);
+    let outcome = match command {
+        Command::Run(run) => Ok(run::run(&global, &run)),
+        Command::Ls(ls) => inspect::ls::ls(&global, &ls),
+        Command::Show(show) => inspect::show::show(&global, &show),
+        Command::Why(why) => inspect::why::why(&global, &why),
+        Command::Stats(_) => inspect::stats::stats(&global),
+        Command::Top(top) => inspect::top::top(&global, &top),
+        Command::Rm(rm) => remove::rm(&global, &rm),
+        Command::Purge(purge) => remove::purge(&global, &purge),
+        Command::Verify(_) => verify::verify(&global),
+        Command::Export(export) => archive::export(&global, &export),
+        Command::Import(import) => archive::import(&global, &import),
+        Command::Completions(completions) => generate::completions(&completions),
+        Command::Man(man) => generate::man(&man),
+    };
+    outcome.unwrap_or_else(|failure| failure.report())
+}

@@ -1,0 +1,431 @@
+//! `scrubjay run`: an answer from the store, from somebody who is computing it now, or from running the command.
+//!
+//! Invariant: whatever is wrong with the store, the command runs; the store's trouble is one line on standard error.
+//!
+//! A hit is the short way through [`Job::answer`]: key, lookup, replay; no thread, no lock, no signal handler.
+
+mod artefact;
+mod child;
+pub mod dependency;
+pub mod frames;
+pub mod key;
+mod leader;
+pub mod live;
+pub mod printer;
+pub mod program;
+mod refresh;
+pub mod replay;
+pub mod stdin;
+mod waiter;
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use scrubjay::disk::{Function, Head, Lead, Record, Store};
+
+use crate::args::{self, Global, KeyOptions};
+use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, RUN, USAGE};
+use crate::output::{self, complain};
+use crate::store;
+use frames::Exit;
+use key::{Key, State, Subject};
+use leader::{Leader, Outcome};
+use printer::Printer;
+use replay::Broken;
+use stdin::Input;
+use waiter::Waited;
+
+/// Set for the process that refreshes in the background; never passed on to a command.
+pub const BACKGROUND: &str = "SCRUBJAY_BACKGROUND";
+/// The digests of the runs that a process is part of, for those that would wait for themselves.
+const LEADING: &str = "SCRUBJAY_LEADING";
+
+/// Everything that is known about a run before it is answered.
+#[derive(Debug)]
+pub struct Job {
+    store: Store,
+    subject: Subject,
+    states: Vec<State>,
+    key: Key,
+    input: Option<Input>,
+    function: Function,
+    tags: Vec<String>,
+    ttl: Option<Duration>,
+    fail_ttl: Option<Duration>,
+    stale: Duration,
+    stale_if_error: Duration,
+    linger: Duration,
+    force: bool,
+    /// Nothing is printed, whatever happens.
+    silent: bool,
+    /// A stale answer is at hand in case the command fails.
+    keeps_stale: bool,
+}
+
+/// How good a stored answer is for this job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Fresh,
+    Stale,
+    IfError,
+    None,
+}
+
+/// An answer: how it ended, and where it came from.
+struct Answer {
+    exit: Exit,
+    from: &'static str,
+    not_stored: Option<String>,
+}
+
+impl Answer {
+    fn new(exit: Exit, from: &'static str) -> Self {
+        Self {
+            exit,
+            from,
+            not_stored: None,
+        }
+    }
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            exit: outcome.exit,
+            from: "miss",
+            not_stored: outcome.not_stored,
+        }
+    }
+}
+
+/// Runs, or replays, and ends as the command did.
+pub fn run(global: &Global, arguments: &args::Run) -> ExitCode {
+    let program = match program::find(&arguments.key.command[0]) {
+        Ok(program) => program,
+        Err(error) => return cannot_start(&arguments.key, &error),
+    };
+    let dependencies = match key::dependencies(&arguments.key) {
+        Ok(dependencies) => dependencies,
+        Err(message) => return Failure::new(USAGE, message).report(),
+    };
+    let job = Subject::new(&arguments.key, dependencies, program.clone())
+        .map_err(Failure::from)
+        .and_then(|subject| Job::prepare(global, arguments, subject));
+    let mut job = match job {
+        Ok(job) => job,
+        Err(failure) => return run_plainly(arguments, &program, &failure),
+    };
+    let answer = if arguments.warm && !arguments.background {
+        job.warm()
+    } else {
+        job.answer(arguments.background)
+    };
+    match answer {
+        Ok(answer) => {
+            if arguments.verbose {
+                report(global, &job, &answer);
+            }
+            end(answer.exit)
+        }
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => output::die_of_broken_pipe(),
+        Err(error) => Failure::new(RUN, error.to_string()).report(),
+    }
+}
+
+impl Job {
+    fn prepare(global: &Global, arguments: &args::Run, subject: Subject) -> Result<Self, Failure> {
+        let store = store::open_or_create(&store::directory(global)?, arguments.capacity)?;
+        let states = subject.states()?;
+        let input = arguments
+            .key
+            .stdin
+            .then(|| live::nameless(&store).and_then(stdin::keep))
+            .transpose()?;
+        let digest = match &input {
+            Some(Input::Kept(_, digest)) => Some(digest.clone()),
+            _ => None,
+        };
+        let key = subject.key(states.clone(), digest);
+        let name = arguments
+            .name
+            .clone()
+            .unwrap_or_else(|| default_name(&arguments.key));
+        Ok(Self {
+            store,
+            subject,
+            states,
+            key,
+            input,
+            function: Function::new(name, ""),
+            tags: arguments.tags.clone(),
+            ttl: arguments.ttl,
+            fail_ttl: arguments.fail_ttl,
+            stale: arguments.stale.unwrap_or_default(),
+            stale_if_error: arguments.stale_if_error.unwrap_or_default(),
+            linger: arguments.linger,
+            force: arguments.force,
+            silent: arguments.background,
+            keeps_stale: false,
+        })
+    }
+
+    /// Starts a run in the background unless the answer is known.
+    fn warm(&self) -> io::Result<Answer> {
+        let known = !self.force && self.stored().is_some_and(|(_, how)| how == Use::Fresh);
+        if !known {
+            refresh::start(self);
+        }
+        let from = if known { "hit" } else { "warming" };
+        Ok(Answer::new(Exit::Code(0), from))
+    }
+
+    fn answer(&mut self, background: bool) -> io::Result<Answer> {
+        let mut printer = Printer::new(background);
+        if let Some(Input::Broken(..)) = self.input {
+            let error = io::Error::other("it does not take standard input");
+            return self.run_alone(&error, &mut printer);
+        }
+        let mut fallback = None;
+        if !self.force {
+            match self.stored() {
+                Some((record, Use::Fresh)) => {
+                    if let Some(answer) = self.replay(record, &mut printer, "hit")? {
+                        return Ok(answer);
+                    }
+                }
+                Some((record, Use::Stale)) if !background => {
+                    refresh::start(self);
+                    if let Some(answer) = self.replay(record, &mut printer, "stale")? {
+                        return Ok(answer);
+                    }
+                }
+                Some((_, Use::Stale)) => self.keeps_stale = true,
+                Some((record, Use::IfError)) => {
+                    self.keeps_stale = true;
+                    fallback = (!background).then_some(record);
+                }
+                Some((_, Use::None)) | None => {}
+            }
+        }
+        self.refuse_to_wait_for_itself()?;
+        printer.muted |= fallback.is_some();
+        let mut answer = self.compute(background, &mut printer)?;
+        if let Some(record) = fallback {
+            self.choose(&mut answer, record)?;
+        }
+        Ok(answer)
+    }
+
+    /// Leads, or waits for who does.
+    fn compute(&self, background: bool, printer: &mut Printer) -> io::Result<Answer> {
+        let lead = match self.try_lead() {
+            Ok(Some(lead)) => lead,
+            // Somebody refreshes already; there is nothing to wait for.
+            Ok(None) if background => return Ok(Answer::new(Exit::Code(0), "busy")),
+            Ok(None) => match waiter::wait(self, printer)? {
+                Waited::Ended(exit) => return Ok(Answer::new(exit, "waited")),
+                Waited::Lead(lead) => lead,
+                Waited::InVain(error) => return self.run_alone(&error, printer),
+            },
+            Err(error) => return self.run_alone(&error, printer),
+        };
+        // Somebody may have stored the answer between our lookup and our lead.
+        if !self.force
+            && let Some((record, Use::Fresh)) = self.stored()
+            && let Some(answer) = self.replay(record, printer, "hit")?
+        {
+            return Ok(answer);
+        }
+        Ok(Leader::new(self, lead, printer).run()?.into())
+    }
+
+    /// Runs the command though the store cannot be written to.
+    fn run_alone(&self, error: &io::Error, printer: &mut Printer) -> io::Result<Answer> {
+        complain(&format!(
+            "the store cannot be used: {error}; the answer is not remembered"
+        ));
+        printer.muted = self.silent;
+        Ok(Leader::without_store(self, printer).run()?.into())
+    }
+
+    /// With a stale answer in hand nothing was printed yet: prints the new one, or the stale one if it failed.
+    fn choose(&self, answer: &mut Answer, fallback: Record) -> io::Result<()> {
+        let mut printer = Printer::new(false);
+        let newest = self.store.get(&self.key.digest);
+        let chosen = if answer.exit.is_success() {
+            newest.unwrap_or(fallback)
+        } else {
+            fallback
+        };
+        if !answer.exit.is_success() {
+            complain(&format!(
+                "the command failed with {}; its last good answer follows",
+                answer.exit
+            ));
+        }
+        if let Some(replayed) =
+            self.replay(chosen, &mut printer, "stale, for the command failed")?
+        {
+            if !answer.exit.is_success() {
+                answer.from = replayed.from;
+            }
+            answer.exit = replayed.exit;
+        }
+        Ok(())
+    }
+
+    /// The stored answer and what it is good for.
+    fn stored(&self) -> Option<(Record, Use)> {
+        let record = self.store.get(&self.key.digest)?;
+        let how = self.judge(&record.head, SystemTime::now());
+        Some((record, how))
+    }
+
+    /// An answer is as old as both its writer and this caller allow.
+    fn judge(&self, head: &Head, now: SystemTime) -> Use {
+        let ttl = if head.is_failure {
+            self.fail_ttl
+        } else {
+            self.ttl
+        };
+        if head.is_failure && ttl.is_none() {
+            return Use::None;
+        }
+        let mine = ttl.and_then(|ttl| head.written.checked_add(ttl));
+        let end = [head.expires, mine].into_iter().flatten().min();
+        let Some(end) = end else { return Use::Fresh };
+        let past = |more: Duration| end.checked_add(more).is_some_and(|end| now < end);
+        if head.written > now {
+            Use::None
+        } else if now < end {
+            Use::Fresh
+        } else if head.is_failure {
+            Use::None
+        } else if past(self.stale) {
+            Use::Stale
+        } else if past(self.stale_if_error) {
+            Use::IfError
+        } else {
+            Use::None
+        }
+    }
+
+    /// How long after its life an answer is worth keeping.
+    fn kept_stale(&self) -> Duration {
+        self.stale.max(self.stale_if_error)
+    }
+
+    /// Replays a stored answer; `None` if it turned out to be damaged: then it is a miss, and what was printed stays.
+    fn replay(
+        &self,
+        record: Record,
+        printer: &mut Printer,
+        from: &'static str,
+    ) -> io::Result<Option<Answer>> {
+        match replay::stored(record.payload.reader(), self, printer) {
+            Ok(exit) => Ok(Some(Answer::new(exit, from))),
+            Err(Broken::Io(error)) => Err(error),
+            Err(Broken::Damaged(trouble)) => {
+                complain(&format!(
+                    "the stored answer cannot be used ({trouble}); the command runs again"
+                ));
+                printer.restart();
+                Ok(None)
+            }
+            Err(Broken::Differs) => {
+                printer.begin_anew();
+                match self.store.get(&self.key.digest) {
+                    Some(record) => self.replay(record, printer, from),
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    fn try_lead(&self) -> io::Result<Option<Lead>> {
+        self.store
+            .try_lead(&self.key.digest)
+            .map_err(io::Error::other)
+    }
+
+    fn refuse_to_wait_for_itself(&self) -> io::Result<()> {
+        let digest = self.key.digest.to_string();
+        let leading = std::env::var(LEADING).unwrap_or_default();
+        if leading.split(' ').any(|other| other == digest) {
+            let command = self.key.facts.command.join(" ");
+            return Err(io::Error::other(format!(
+                "`{command}` asks for its own answer and would wait for itself"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn default_name(options: &KeyOptions) -> String {
+    let command = Path::new(&options.command[0]);
+    command
+        .file_name()
+        .unwrap_or(command.as_os_str())
+        .display()
+        .to_string()
+}
+
+/// Without a usable store or key the command takes our place.
+fn run_plainly(arguments: &args::Run, program: &Path, failure: &Failure) -> ExitCode {
+    complain(&format!(
+        "{failure}; the command runs, and its answer is not remembered"
+    ));
+    if arguments.background {
+        return ExitCode::SUCCESS;
+    }
+    let error = child::command(program, &arguments.key.command).exec();
+    cannot_start(&arguments.key, &error)
+}
+
+fn cannot_start(options: &KeyOptions, error: &io::Error) -> ExitCode {
+    let name = options.command[0].display();
+    let failure = match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(NOT_FOUND, format!("{name}: command not found")),
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(NOT_EXECUTABLE, format!("{name}: cannot be executed"))
+        }
+        _ => Failure::new(NOT_EXECUTABLE, format!("{name}: {error}")),
+    };
+    failure.report()
+}
+
+fn report(global: &Global, job: &Job, answer: &Answer) {
+    let line = match (global.json, &answer.not_stored) {
+        (true, not_stored) => serde_json::json!({
+            "key": job.key.digest.to_string(),
+            "from": answer.from,
+            "exit": answer.exit.to_string(),
+            "not_stored": not_stored,
+        })
+        .to_string(),
+        (false, None) => format!(
+            "{}, key {:.12}, {}",
+            answer.from, job.key.digest, answer.exit
+        ),
+        (false, Some(why)) => format!(
+            "{}, key {:.12}, {}; not stored: {why}",
+            answer.from, job.key.digest, answer.exit
+        ),
+    };
+    if global.json {
+        eprintln!("{line}")
+    } else {
+        complain(&line)
+    }
+}
+
+/// Ends as the command did.
+fn end(exit: Exit) -> ExitCode {
+    match exit {
+        Exit::Code(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Exit::Signal(signal) => output::die_of(signal),
+    }
+}

@@ -1,0 +1,350 @@
+//! The one run of a key: starts the command, passes its output on as it comes, keeps it, stores it.
+//!
+//! Invariant: a run is stored only whole, and only if nothing that its key names changed meanwhile. Whoever waits sees the
+//! last frame only then too; a run that was interrupted or could not be kept has none, so a waiter begins again.
+
+use std::fs;
+use std::io::{self, Read};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::io::Errno;
+use scrubjay::disk::{Codec, Fence, LARGE, Lead, NewRecord};
+
+use super::artefact;
+use super::child::{self, Child};
+use super::frames::{Exit, Frame, Stream};
+use super::live::{Live, Start};
+use super::printer::{Printer, Stop, target};
+use super::{Job, LEADING, replay};
+
+/// A pipe whose other end may be written to takes so much without blocking.
+const PIPE_BUF: usize = 4096;
+
+/// The command is run by us.
+#[derive(Debug)]
+pub struct Leader<'a> {
+    job: &'a Job,
+    printer: &'a mut Printer,
+    /// Others wait for this to be dropped.
+    lead: Option<Lead>,
+    live: Option<Live>,
+    fence: Fence,
+    began: Instant,
+}
+
+/// How a run ended, and why it was not stored, if it was not.
+#[derive(Debug)]
+pub struct Outcome {
+    pub exit: Exit,
+    pub not_stored: Option<String>,
+}
+
+impl<'a> Leader<'a> {
+    pub fn new(job: &'a Job, lead: Lead, printer: &'a mut Printer) -> Self {
+        let start = Start::now(&job.function.name, &job.key.facts.command);
+        let live = Live::create(&job.store, &job.key.digest, &start);
+        let live = live.inspect_err(warn_not_kept).ok();
+        let fence = job.store.fence();
+        let lead = live.is_some().then_some(lead);
+        Self {
+            job,
+            printer,
+            lead,
+            live,
+            fence,
+            began: Instant::now(),
+        }
+    }
+
+    /// Runs the command without a key: nobody waits, and nothing is kept.
+    pub fn without_store(job: &'a Job, printer: &'a mut Printer) -> Self {
+        Self {
+            job,
+            printer,
+            lead: None,
+            live: None,
+            fence: job.store.fence(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Runs the command to its end. The error says why it could not be started.
+    pub fn run(mut self) -> io::Result<Outcome> {
+        let mut child = self.spawn()?;
+        self.pump(&mut child)?;
+        let (exit, _) = child.ended.expect("pumping ends after the command");
+        let cost = self.began.elapsed();
+        if child.interrupted {
+            self.give_up();
+            return Ok(Outcome {
+                exit,
+                not_stored: Some("it was interrupted".into()),
+            });
+        }
+        let mut not_stored = self.keep_artefacts(exit).err();
+        if let Some(live) = &mut self.live
+            && let Err(error) = live.frames.write(Frame::End(exit))
+        {
+            warn_not_kept(&error);
+            self.give_up();
+        }
+        self.finish_printing()?;
+        not_stored = not_stored.or_else(|| self.reason_not_to_store(exit));
+        if not_stored.is_none() {
+            not_stored = self.store(exit, cost).err().map(|error| error.to_string());
+        }
+        Ok(Outcome { exit, not_stored })
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let mut command = child::command(&self.job.subject.program, &self.job.subject.command);
+        let mut leading = std::env::var(LEADING).unwrap_or_default();
+        leading.push_str(&format!(" {}", self.job.key.digest));
+        command.env(LEADING, leading);
+        let stdin = self
+            .job
+            .input
+            .as_ref()
+            .map_or(Ok(Stdio::null()), |input| input.for_command())?;
+        Child::spawn(command, stdin)
+    }
+
+    /// Passes output on until the command has ended and its pipes are closed, or nobody closes them for too long.
+    fn pump(&mut self, child: &mut Child) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 16];
+        let mut owed = None;
+        loop {
+            let open = child.stdout.is_some() || child.stderr.is_some();
+            let timeout = match &child.ended {
+                Some(_) if !open => return Ok(()),
+                Some((_, at)) => {
+                    let owed = owed.get_or_insert_with(|| self.in_pipes(child));
+                    let left = self.job.linger.saturating_sub(at.elapsed());
+                    if left.is_zero() && *owed == 0 {
+                        return Ok(());
+                    }
+                    Some(if *owed > 0 { Duration::ZERO } else { left })
+                }
+                None => None,
+            };
+            let ready = child.wait(None, timeout)?;
+            for (is_ready, stream) in [
+                (ready.stdout, Stream::Stdout),
+                (ready.stderr, Stream::Stderr),
+            ] {
+                if is_ready {
+                    let length = self.pass_on(child, stream, &mut buffer)?;
+                    owed = owed.map(|owed: u64| owed.saturating_sub(length as u64));
+                }
+            }
+            if !(ready.stdout || ready.stderr) && child.ended.is_some() {
+                owed = owed.map(|_| 0);
+            }
+        }
+    }
+
+    /// Bytes that the command left in its pipes when it ended.
+    fn in_pipes(&self, child: &Child) -> u64 {
+        let pipes = [Stream::Stdout, Stream::Stderr]
+            .into_iter()
+            .filter_map(|stream| child.pipe(stream));
+        pipes
+            .map(|pipe| rustix::io::ioctl_fionread(pipe).unwrap_or(0))
+            .sum()
+    }
+
+    fn pass_on(
+        &mut self,
+        child: &mut Child,
+        stream: Stream,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        let read = match stream {
+            Stream::Stdout => child.stdout.as_mut().map(|pipe| pipe.read(buffer)),
+            Stream::Stderr => child.stderr.as_mut().map(|pipe| pipe.read(buffer)),
+        };
+        let length = match read.unwrap_or(Ok(0)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            read => read?,
+        };
+        if length == 0 {
+            child.close(stream);
+            return Ok(0);
+        }
+        // What a command says about being interrupted is no part of its answer: whoever takes over will not say it.
+        if !child.interrupted {
+            self.keep(Frame::Output(stream, &buffer[..length]))?;
+        }
+        match self.print(child, stream, &buffer[..length]) {
+            Ok(()) => {}
+            Err(Stop::Differs) => self.print_anew()?,
+            Err(Stop::Io(Errno::PIPE)) => {
+                // The command gets to know what it would know without us.
+                child.close(stream);
+                child.interrupted = true;
+                self.give_up();
+            }
+            Err(stop) => return Err(stop.into()),
+        }
+        Ok(length)
+    }
+
+    /// Appends to the live file. If that cannot take it, nothing will be stored, and whoever waits runs the command.
+    fn keep(&mut self, frame: Frame<'_>) -> io::Result<()> {
+        if let Some(live) = &mut self.live
+            && let Err(error) = live.frames.write(frame)
+        {
+            warn_not_kept(&error);
+            if self.printer.muted && !self.job.silent {
+                self.printer.muted = false;
+                self.print_so_far()?;
+            }
+            self.give_up();
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self) {
+        self.live = None;
+        self.lead = None;
+    }
+
+    /// Prints without ever being deaf to signals; gives up when the command was told to end and did.
+    fn print(&mut self, child: &mut Child, stream: Stream, bytes: &[u8]) -> Result<(), Stop> {
+        let mut rest = self.printer.admit(stream, bytes)?;
+        let fd = target(stream);
+        let step = if is_regular(stream) {
+            usize::MAX
+        } else {
+            PIPE_BUF
+        };
+        while !rest.is_empty() {
+            let abandoned = child.interrupted && child.ended.is_some();
+            if step != usize::MAX {
+                let timeout = abandoned.then_some(Duration::ZERO);
+                let ready = child
+                    .wait(Some(fd), timeout)
+                    .map_err(|_| Stop::Io(Errno::IO))?;
+                match ready.writable {
+                    false if abandoned => return Ok(()),
+                    false => continue,
+                    true => {}
+                }
+            }
+            match rustix::io::write(fd, &rest[..rest.len().min(step)]) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(errno) => return Err(Stop::Io(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn print_anew(&mut self) -> io::Result<()> {
+        self.printer.begin_anew();
+        self.print_so_far()
+    }
+
+    fn print_so_far(&mut self) -> io::Result<()> {
+        let Some(live) = &self.live else {
+            return Ok(());
+        };
+        replay::output(&mut live.read()?, self.printer)
+    }
+
+    fn finish_printing(&mut self) -> io::Result<()> {
+        match self.printer.finish() {
+            Err(Stop::Differs) if !self.printer.muted => self.print_anew(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends what `--out` names; the error says what could not be kept.
+    fn keep_artefacts(&mut self, exit: Exit) -> Result<(), String> {
+        let Some(live) = &mut self.live else {
+            return Ok(());
+        };
+        for path in &self.job.subject.out {
+            let is_there = fs::symlink_metadata(path).is_ok();
+            if !is_there && exit.is_success() {
+                return Err(format!("the command did not make {}", path.display()));
+            }
+            if is_there {
+                let kept = artefact::capture(path, &mut live.frames);
+                kept.map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reason_not_to_store(&self, exit: Exit) -> Option<String> {
+        if self.live.is_none() {
+            return Some("the store did not take it".into());
+        }
+        if !exit.is_success() && (self.job.fail_ttl.is_none() || self.job.keeps_stale) {
+            return Some(format!("the command failed with {exit}"));
+        }
+        match self.job.subject.states() {
+            Ok(states) if states == self.job.states => None,
+            Ok(states) => {
+                let changed = states
+                    .iter()
+                    .zip(&self.job.states)
+                    .find(|(now, then)| now != then);
+                let name = changed.map_or("a dependency", |(now, _)| &now.of);
+                Some(format!("{name} changed while the command ran"))
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    fn store(&mut self, exit: Exit, cost: Duration) -> Result<(), scrubjay::Error> {
+        let live = self
+            .live
+            .take()
+            .expect("there is a reason not to store a run that was not kept");
+        let record = self.record(exit, cost);
+        if live.len().is_ok_and(|length| length < LARGE)
+            && let Ok(payload) = fs::read(&live.path)
+        {
+            return self.job.store.put(record, &payload);
+        }
+        self.job.store.put_file(record, &live.path)
+    }
+
+    fn record(&self, exit: Exit, cost: Duration) -> NewRecord {
+        let job = self.job;
+        let ttl = if exit.is_success() {
+            job.ttl
+        } else {
+            job.fail_ttl
+        };
+        let mut record = NewRecord::new(job.key.digest, job.function.clone())
+            .load_cost(cost)
+            .codec(Codec::COMMAND)
+            .failure(!exit.is_success())
+            .description(job.key.facts.to_description())
+            .fence(self.fence);
+        if let Some(ttl) = ttl {
+            let expires = SystemTime::now() + ttl;
+            record = record.expires(expires);
+            if exit.is_success() && !job.kept_stale().is_zero() {
+                record = record.stale_until(expires + job.kept_stale());
+            }
+        }
+        job.tags.iter().fold(record, |record, tag| record.tag(tag))
+    }
+}
+
+fn warn_not_kept(error: &io::Error) {
+    crate::output::complain(&format!(
+        "the store does not take the output, which will not be remembered: {error}"
+    ));
+}
+
+fn is_regular(stream: Stream) -> bool {
+    use rustix::fs::{FileType, fstat};
+    fstat(target(stream))
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+}

@@ -1,0 +1,38 @@
+//! Running a command in the background: this same program, asked the same, silent and on its own.
+//!
+//! At most one runs: the new process ends at once if somebody leads already.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use super::{BACKGROUND, Job};
+
+/// Starts a process that runs the command and stores its answer; does nothing if one is at it.
+pub fn start(job: &Job) {
+    if let Err(error) = try_start(job) {
+        crate::output::complain(&format!("no refresh in the background: {error}"));
+    }
+}
+
+fn try_start(job: &Job) -> io::Result<()> {
+    match job.try_lead()? {
+        None => return Ok(()),
+        Some(probe) => drop(probe),
+    }
+    let stdin = job
+        .input
+        .as_ref()
+        .map_or(Ok(Stdio::null()), |input| input.for_command())?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(std::env::args_os().skip(1))
+        .env(BACKGROUND, "true")
+        .stdin(stdin)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Ctrl-C in the terminal is not meant for it.
+        .process_group(0)
+        .spawn()?;
+    Ok(())
+}

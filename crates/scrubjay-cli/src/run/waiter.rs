@@ -1,0 +1,110 @@
+//! Waiting for somebody else's run of the same key: its output is read from the live file as it grows.
+//!
+//! Invariant: a waiter waits for a living leader only. The kernel frees the lead of one that dies, and whoever gets it
+//! first has at most a look back to make sure that the run did not end in between.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use scrubjay::disk::Lead;
+
+use super::Job;
+use super::frames::Exit;
+use super::live::{self, Watched};
+use super::printer::Printer;
+use super::replay::{Broken, Replay};
+
+const SHORTEST_PAUSE: Duration = Duration::from_micros(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// What came of waiting.
+#[derive(Debug)]
+pub enum Waited {
+    /// The leader's run ended so, and is printed.
+    Ended(Exit),
+    /// There is no leader any more: it is us now.
+    Lead(Lead),
+    /// Leads cannot be had.
+    InVain(io::Error),
+}
+
+/// Follows whoever leads until the run ends or nobody leads.
+pub fn wait(job: &Job, printer: &mut Printer) -> io::Result<Waited> {
+    let scratch = match live::directory(&job.store) {
+        Ok(scratch) => scratch,
+        Err(error) => return Ok(Waited::InVain(error)),
+    };
+    let mut waiter = Waiter {
+        job,
+        scratch,
+        watched: None,
+        replay: Replay::new(job, printer),
+    };
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let lead = match job.try_lead() {
+            Ok(lead) => lead,
+            Err(error) => return Ok(Waited::InVain(error)),
+        };
+        // Looked at after the lead was tried for: a run that ended before it was released is seen to its end.
+        match waiter.look()? {
+            Progress::Ended(exit) => return Ok(Waited::Ended(exit)),
+            Progress::Some => pause = SHORTEST_PAUSE,
+            Progress::None => pause = (pause * 2).min(LONGEST_PAUSE),
+        }
+        if let Some(lead) = lead {
+            waiter.replay.printer().restart();
+            return Ok(Waited::Lead(lead));
+        }
+        thread::sleep(pause);
+    }
+}
+
+enum Progress {
+    Ended(Exit),
+    Some,
+    None,
+}
+
+struct Waiter<'a> {
+    job: &'a Job,
+    scratch: PathBuf,
+    watched: Option<Watched>,
+    replay: Replay<'a>,
+}
+
+impl Waiter<'_> {
+    /// Prints what is new in the live file.
+    fn look(&mut self) -> io::Result<Progress> {
+        if self.job.force {
+            // The run that is on began before it was forced; only the next one will do.
+            return Ok(Progress::None);
+        }
+        if self.watched.as_ref().is_some_and(Watched::is_superseded) {
+            self.watched = None;
+            self.replay.printer().restart();
+        }
+        if self.watched.is_none() {
+            self.watched = Watched::open(&self.scratch, &self.job.key.digest)?;
+        }
+        let Some(watched) = &mut self.watched else {
+            return Ok(Progress::None);
+        };
+        let before = watched.frames.position();
+        match self.replay.advance(&mut watched.frames) {
+            Ok(Some(exit)) => Ok(Progress::Ended(exit)),
+            Ok(None) if watched.frames.position() > before => Ok(Progress::Some),
+            Ok(None) => Ok(Progress::None),
+            Err(Broken::Differs) => {
+                self.replay.printer().begin_anew();
+                self.watched = None;
+                self.look()
+            }
+            Err(Broken::Io(error)) => Err(error),
+            // Not readable now; the answer will be in the store, or the lead will be free.
+            Err(Broken::Damaged(_)) => Ok(Progress::None),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Where the store is, and opening it.
+
+use std::path::{Path, PathBuf};
+
+use scrubjay::disk::Store;
+
+use crate::args::Global;
+use crate::failure::{Failure, Result, STORE};
+
+/// The store's directory: as given, else the user's cache directory.
+pub fn directory(global: &Global) -> Result<PathBuf> {
+    if let Some(directory) = &global.store {
+        return Ok(directory.clone());
+    }
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("scrubjay"))
+        .ok_or_else(|| {
+            Failure::new(
+                STORE,
+                "no place for the store: set HOME, or name one with --store DIR",
+            )
+        })
+}
+
+/// Opens the store for a run, or makes it. Writes go through before they return, so no thread is started.
+pub fn open_or_create(directory: &Path, capacity: Option<u64>) -> Result<Store> {
+    let mut builder = Store::builder().write_through(true);
+    if let Some(bytes) = capacity {
+        builder = builder.capacity_bytes(bytes);
+    }
+    Ok(builder.open(directory)?)
+}
+
+/// Opens a store that is there, to look at it or to change it.
+pub fn open(global: &Global) -> Result<Store> {
+    let directory = directory(global)?;
+    if !directory.is_dir() {
+        let hint = "`scrubjay run` makes one; --store or SCRUBJAY_STORE names another directory";
+        return Err(Failure::new(
+            STORE,
+            format!("there is no store in {}: {hint}", directory.display()),
+        ));
+    }
+    open_or_create(&directory, None)
+}

@@ -1,0 +1,198 @@
+//! `scrubjay run`, several processes at a time: one runs, the others watch, and somebody takes over.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixtures;
+
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+
+use fixtures::{Place, stderr, stdout};
+
+const RUN: [&str; 3] = ["run", "--", "./work"];
+
+fn gated() -> Place {
+    let place = Place::new();
+    // A gate for each run: one that is about to die must not take the other's turn.
+    place.fifo("gate1");
+    place.fifo("gate2");
+    place.counted(
+        "work",
+        "echo first; read _ < gate$(wc -l < runs); echo last; exit 0",
+    );
+    place
+}
+
+#[test]
+fn a_waiter_prints_what_the_leader_prints_while_it_runs() {
+    let place = gated();
+    let mut leader = place.start(&RUN);
+    assert_eq!(leader.line(), "first\n");
+    let mut waiters: Vec<_> = (0..4).map(|_| place.start(&RUN)).collect();
+    for waiter in &mut waiters {
+        assert_eq!(waiter.line(), "first\n");
+    }
+    place.open_gate("gate1");
+    for running in waiters.into_iter().chain([leader]) {
+        let output = running.end();
+        assert_eq!((stdout(&output), output.status.code()), ("last\n", Some(0)));
+    }
+    assert_eq!(place.runs(), 1);
+}
+
+#[test]
+fn waiters_share_a_failure_that_is_not_stored() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted("work", "echo first; read _ < gate; exit 9");
+    let mut leader = place.start(&RUN);
+    leader.line();
+    let mut waiter = place.start(&RUN);
+    waiter.line();
+    place.open_gate("gate");
+    assert_eq!(waiter.end().status.code(), Some(9));
+    assert_eq!(leader.end().status.code(), Some(9));
+    assert_eq!(place.runs(), 1);
+}
+
+#[test]
+fn a_waiter_goes_on_after_what_it_printed_when_the_leader_is_killed() {
+    let place = gated();
+    let mut leader = place.start(&RUN);
+    leader.line();
+    let mut waiter = place.start(&RUN);
+    assert_eq!(waiter.line(), "first\n");
+    leader.signal("KILL");
+    assert_eq!(leader.end().status.signal(), Some(9));
+    place.open_gate("gate2");
+    let output = waiter.end();
+    assert_eq!((stdout(&output), output.status.code()), ("last\n", Some(0)));
+    assert_eq!(stderr(&output), "");
+    assert_eq!(place.runs(), 2);
+    assert_eq!(stdout(&place.scrubjay(&RUN)), "first\nlast\n");
+    assert_eq!(place.runs(), 2);
+}
+
+#[test]
+fn a_waiter_takes_over_when_the_leader_is_interrupted() {
+    let place = gated();
+    let mut leader = place.start(&RUN);
+    leader.line();
+    let mut waiter = place.start(&RUN);
+    waiter.line();
+    leader.signal("INT");
+    assert_eq!(leader.end().status.signal(), Some(2));
+    place.open_gate("gate2");
+    assert_eq!(stdout(&waiter.end()), "last\n");
+    assert_eq!(place.runs(), 2);
+}
+
+#[test]
+fn a_run_begun_again_that_prints_something_else_is_said_to() {
+    let place = Place::new();
+    place.fifo("gate1");
+    place.fifo("gate2");
+    place.counted(
+        "work",
+        "wc -l < runs; read _ < gate$(wc -l < runs); echo last",
+    );
+    let mut leader = place.start(&RUN);
+    leader.line();
+    let mut waiter = place.start(&RUN);
+    assert_eq!(waiter.line(), "1\n");
+    leader.signal("KILL");
+    leader.end();
+    assert_eq!(waiter.line(), "2\n");
+    place.open_gate("gate2");
+    let output = waiter.end();
+    assert_eq!(stdout(&output), "last\n");
+    assert!(
+        stderr(&output).contains("prints something else"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_signal_reaches_the_command() {
+    let place = Place::new();
+    place.script(
+        "work",
+        "exec < gate; trap 'echo caught; exit 7' TERM; echo ready; while read _; do :; done",
+    );
+    place.fifo("gate");
+    let mut running = place.start(&RUN);
+    let mut gate = place.gate("gate");
+    assert_eq!(running.line(), "ready\n");
+    running.signal("TERM");
+    // A shell that was about to read when the signal came looks for it after the read only, so it gets lines until it
+    // has gone and nobody reads them.
+    while gate.write_all(b"go\n").is_ok() {}
+    let output = running.end();
+    assert_eq!(
+        (stdout(&output), output.status.code()),
+        ("caught\n", Some(7))
+    );
+    assert_eq!(stdout(&place.scrubjay(&["ls", "--json"])), "");
+}
+
+#[test]
+fn a_stale_answer_is_given_at_once_while_one_refresh_runs() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted("work", "wc -l < runs; test ! -e slow || read _ < gate");
+    let run = ["run", "--ttl", "0s", "--stale", "1h", "--", "./work"];
+    assert_eq!(stdout(&place.scrubjay(&run)).trim(), "1");
+    place.write("slow", "");
+    for _ in 0..3 {
+        assert_eq!(stdout(&place.scrubjay(&run)).trim(), "1");
+    }
+    // The one refresh is at the gate; whoever wants a fresh answer waits for it.
+    let mut waiter = place.start(&["run", "--ttl", "0s", "--", "./work"]);
+    assert_eq!(waiter.line().trim(), "2");
+    place.open_gate("gate");
+    assert!(waiter.end().status.success());
+    assert_eq!(place.runs(), 2);
+}
+
+#[test]
+fn warm_prints_nothing_and_returns_before_the_command_has_ended() {
+    let place = gated();
+    let warm = place.scrubjay(&["run", "--warm", "--", "./work"]);
+    assert_eq!(
+        (stdout(&warm), stderr(&warm), warm.status.code()),
+        ("", "", Some(0))
+    );
+    place.open_gate("gate1");
+    let output = place.scrubjay(&RUN);
+    assert_eq!(stdout(&output), "first\nlast\n");
+    assert_eq!(place.runs(), 1);
+}
+
+#[test]
+fn a_stale_answer_stands_in_for_a_failure_and_nothing_of_the_failure_is_printed() {
+    let place = Place::new();
+    place.counted(
+        "work",
+        "test ! -e broken || { echo broken; exit 5; }; echo fine",
+    );
+    let run = [
+        "run",
+        "--ttl",
+        "0s",
+        "--stale-if-error",
+        "1h",
+        "--",
+        "./work",
+    ];
+    assert_eq!(stdout(&place.scrubjay(&run)), "fine\n");
+    place.write("broken", "");
+    let output = place.scrubjay(&run);
+    assert_eq!((stdout(&output), output.status.code()), ("fine\n", Some(0)));
+    assert!(
+        stderr(&output).contains("exit code 5"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(place.runs(), 2);
+}
