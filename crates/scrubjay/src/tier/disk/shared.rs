@@ -147,6 +147,15 @@ impl Shared {
         })
     }
 
+    /// Waits until all that is queued is applied. In a forked child there is nothing: the queue is its parent's.
+    pub(super) fn settle(&self) {
+        if self.fork == fork::generation() {
+            let _inside = fork::enter();
+            // A failure was counted and said.
+            let _ = self.drain(Vec::new());
+        }
+    }
+
     fn apply(&self, batch: &[Write]) -> Result<Applied, Error> {
         let mut ops = Vec::with_capacity(batch.len());
         let mut unwritable = None;
@@ -246,8 +255,7 @@ impl Drop for Shared {
             // The connections are another process's: neither used nor closed here.
             return;
         }
-        let _inside = fork::enter();
-        let _ = self.drain(Vec::new());
+        self.settle();
         drop_index(&mut self.index);
     }
 }

@@ -48,6 +48,14 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
+/// What this handle queued is written when it goes, so that whoever opens the folder next reads it: the store itself may
+/// outlive its last handle, while its thread is in the middle of a batch.
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.settle();
+    }
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")
