@@ -46,7 +46,8 @@ fn estimates_are_near_what_other_capacities_hit() {
 
 #[test]
 fn a_capacity_that_holds_all_keys_is_sufficient() {
-    let cache = run(300, (0..200_000).map(|n| n * 7 % 600));
+    // Twice the capacity holds all keys, and a sample of them with a margin for its noise.
+    let cache = run(300, (0..200_000).map(|n| n * 7 % 500));
     let advice = cache.advice();
     let sufficient = advice.sufficient_capacity().unwrap();
     assert!((450..=620).contains(&sufficient), "{sufficient}");

@@ -310,6 +310,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lookup_ends_though_every_bucket_was_passed_by() {
+        let buckets = Buckets::for_entries(19);
+        (0..13).for_each(|place| buckets.insert(0, place));
+        (13..24).for_each(|place| buckets.insert(Tag::MAX, place));
+        let first = lane_of(&buckets, 0, 0).expect("it is present");
+        buckets.remove(first, 0);
+        buckets.insert(Tag::MAX, 24);
+        assert!(buckets.0.iter().all(|bucket| bucket.look(0).1));
+        assert_eq!(lane_of(&buckets, 7, 99), None);
+    }
+
+    #[test]
     fn all_places_are_visited() {
         let mut buckets = Buckets::for_entries(3);
         for place in 0..1_000 {
