@@ -56,7 +56,7 @@ pub(crate) struct Memory<K, V> {
     /// By thread: whether it holds the lock of a shard.
     holds: PerThread<AtomicBool>,
     /// By thread: the weight of what it unlinked since it last had the collector look for readers.
-    retired: PerThread<AtomicU64>,
+    retired: PerThread<std::sync::atomic::AtomicU64>,
     /// How much may gather in limbo: see `slack_of`.
     slack: AtomicU64,
     collector: Collector,
