@@ -310,13 +310,13 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             let joined = match self.start(hash, query, plan) {
                 Begun::Serve(answer, served) => return (answer, served),
                 Begun::Lead(leader) => {
-                    let entered = leader.enter();
+                    let mut entered = leader.enter();
                     let mut leader = leader;
-                    if self.options.below.is_some()
-                        && let Some(raised) = leader.descend(self, self.patience())
-                        && let Some(answer) = plan.answer(&raised.value)
-                    {
-                        return leader.raise(entered, answer, raised);
+                    if self.options.below.is_some() {
+                        (leader, entered) = match self.look_below(leader, entered, plan) {
+                            Ok(answered) => return answered,
+                            Err(still) => still,
+                        };
                     }
                     let tags = tags();
                     let answer = load();
@@ -392,6 +392,24 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             flight::label::<K, V>(self.options.naming.as_deref(), &query.to_key())
         })
         .unwrap_or_else(|message| panic!("{message}"))
+    }
+
+    /// Answers with what a tier below memory has, or gives the lead back.
+    #[cold]
+    #[inline(never)]
+    #[allow(clippy::type_complexity, reason = "an answer, or what was handed in")]
+    fn look_below<'a, P: Plan<V>>(
+        self: &'a Arc<Self>,
+        mut leader: Leader<&'a Core<K, V>, K, V>,
+        entered: cycle::Entered,
+        plan: &P,
+    ) -> Result<(P::Answer, Served), (Leader<&'a Core<K, V>, K, V>, cycle::Entered)> {
+        if let Some(raised) = leader.descend(self, self.patience())
+            && let Some(answer) = plan.answer(&raised.value)
+        {
+            return Ok(leader.raise(entered, answer, raised));
+        }
+        Err((leader, entered))
     }
 
     /// How long a leader may wait for one of another process.

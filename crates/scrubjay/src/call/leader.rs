@@ -80,6 +80,8 @@ where
     }
 
     /// Settles with what came from below: stores it in memory unless it was overtaken, and wakes the waiters.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn raise<A>(self, entered: Entered, answer: A, raised: Raised<V>) -> (A, Served) {
         let own = Own {
             time_to_live: raised.left,
@@ -412,6 +414,8 @@ impl Written {
 #[derive(Debug)]
 pub(crate) struct Overtaken;
 
+// Not inlined, here and in `raise`: what a load does not need must not take its stack, a level for each recursion.
+#[inline(never)]
 fn leave<K, V>(core: &Core<K, V>, flight: &Arc<Flight<K, V>>) {
     let pin = core.memory.pin();
     let mut locked: Locked<'_, K, V> = core.memory.lock(flight.hash, &pin);
