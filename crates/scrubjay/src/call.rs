@@ -37,7 +37,7 @@ use crate::flight::{self, Flight, Joined, Outcome, Waited};
 use crate::key::Query;
 use crate::stats::{Counters, Event};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::tier::below::Patience;
+use crate::tier::below::{Patience, Raised};
 use crate::tier::memory::{Found, Memory, Pin};
 
 use seize::Guard;
@@ -310,13 +310,12 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             let joined = match self.start(hash, query, plan) {
                 Begun::Serve(answer, served) => return (answer, served),
                 Begun::Lead(leader) => {
-                    let mut entered = leader.enter();
+                    let entered = leader.enter();
                     let mut leader = leader;
-                    if self.options.below.is_some() {
-                        (leader, entered) = match self.look_below(leader, entered, plan) {
-                            Ok(answered) => return answered,
-                            Err(still) => still,
-                        };
+                    if self.options.below.is_some()
+                        && let Some(found) = self.look_below(&mut leader, plan)
+                    {
+                        return leader.raise(entered, found.0, found.1);
                     }
                     let tags = tags();
                     let answer = load();
@@ -394,22 +393,17 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         .unwrap_or_else(|message| panic!("{message}"))
     }
 
-    /// Answers with what a tier below memory has, or gives the lead back.
+    /// What a tier below memory has, and the answer that it is. Boxed, so that a load has little on the stack.
     #[cold]
     #[inline(never)]
-    #[allow(clippy::type_complexity, reason = "an answer, or what was handed in")]
-    fn look_below<'a, P: Plan<V>>(
-        self: &'a Arc<Self>,
-        mut leader: Leader<&'a Core<K, V>, K, V>,
-        entered: cycle::Entered,
+    fn look_below<P: Plan<V>>(
+        self: &Arc<Self>,
+        leader: &mut Leader<&Core<K, V>, K, V>,
         plan: &P,
-    ) -> Result<(P::Answer, Served), (Leader<&'a Core<K, V>, K, V>, cycle::Entered)> {
-        if let Some(raised) = leader.descend(self, self.patience())
-            && let Some(answer) = plan.answer(&raised.value)
-        {
-            return Ok(leader.raise(entered, answer, raised));
-        }
-        Err((leader, entered))
+    ) -> Option<Box<(P::Answer, Raised<V>)>> {
+        let raised = leader.descend(self, self.patience())?;
+        let answer = plan.answer(&raised.value)?;
+        Some(Box::new((answer, raised)))
     }
 
     /// How long a leader may wait for one of another process.
