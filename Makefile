@@ -30,7 +30,7 @@ test: tools ## Run every test that CI runs
 	  $(CARGO) test -p scrubjay --features disk --test disk_$$test; \
 	done
 	$(CARGO) test -p scrubjay --features disk --doc disk
-	$(MAKE) interleavings
+	$(MAKE) stack interleavings
 	$(CARGO) check --manifest-path bench/Cargo.toml
 	scripts/check-tree
 

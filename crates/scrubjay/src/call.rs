@@ -157,13 +157,13 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     }
 
     /// Takes the straight line, or begins the longer one.
-    #[inline]
+    #[inline(never)]
     fn start<P: Plan<V>>(
         self: &Arc<Self>,
-        hash: u64,
         query: &impl Query<K>,
         plan: &P,
     ) -> Begun<'_, K, V, P::Answer> {
+        let hash = self.hash_query(query);
         let pin = self.memory.pin();
         match self.hit(hash, query, plan, &pin) {
             Some(answer) => Begun::Serve(answer, Served::Hit),
@@ -284,7 +284,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
                 Begun::Join(joined) => {
                     let thread = self.memory.pin().thread_id();
                     self.counters.count(thread, Event::Wait);
-                    self.wait(hash, query, &joined);
+                    self.wait(query, &joined);
                 }
                 Begun::Serve(..) => unreachable!("beginning over serves nothing"),
             }
@@ -305,29 +305,56 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         tags: impl FnOnce() -> Vec<Tag>,
         load: impl FnOnce() -> P::Answer,
     ) -> (P::Answer, Served) {
-        let hash = self.hash_query(query);
+        let begun = self.start(query, plan);
+        match begun {
+            Begun::Serve(answer, served) => (answer, served),
+            _ => self.load_or_wait(begun, query, plan, tags, load),
+        }
+    }
+
+    // Not inlined, as `start`: a level of recursion keeps this frame, and not that of the lookup before it.
+    #[inline(never)]
+    fn load_or_wait<'a, P: Plan<V>>(
+        self: &'a Arc<Self>,
+        mut begun: Begun<'a, K, V, P::Answer>,
+        query: &impl Query<K>,
+        plan: &P,
+        tags: impl FnOnce() -> Vec<Tag>,
+        load: impl FnOnce() -> P::Answer,
+    ) -> (P::Answer, Served) {
         loop {
-            let joined = match self.start(hash, query, plan) {
+            // By reference: each move of a leader would take its own place on the stack.
+            let joined = match begun {
                 Begun::Serve(answer, served) => return (answer, served),
-                Begun::Lead(leader) => {
-                    let entered = leader.enter();
-                    let mut leader = leader;
-                    if self.options.below.is_some()
-                        && let Some(found) = self.look_below(&mut leader, plan)
-                    {
-                        return leader.raise(entered, found.0, found.1);
-                    }
-                    let tags = tags();
-                    let answer = load();
-                    return leader.finish(entered, answer, plan, tags);
-                }
-                Begun::Join(joined) => joined,
+                Begun::Lead(ref mut leader) => return self.load(leader, plan, tags, load),
+                Begun::Join(ref joined) => joined,
             };
-            self.wait(hash, query, &joined);
-            if let Some(answer) = Self::shared(plan, &joined) {
+            self.wait(query, joined);
+            if let Some(answer) = Self::shared(plan, joined) {
                 return (answer, Served::Waited);
             }
+            begun = self.start(query, plan);
         }
+    }
+
+    /// Loads as the leader, unless a tier below memory has the value.
+    #[inline]
+    fn load<P: Plan<V>>(
+        self: &Arc<Self>,
+        leader: &mut Leader<&Core<K, V>, K, V>,
+        plan: &P,
+        tags: impl FnOnce() -> Vec<Tag>,
+        load: impl FnOnce() -> P::Answer,
+    ) -> (P::Answer, Served) {
+        let entered = leader.enter();
+        if self.options.below.is_some()
+            && let Some(found) = self.look_below(leader, plan)
+        {
+            return leader.raise(entered, found.0, found.1);
+        }
+        let tags = tags();
+        let answer = load();
+        leader.finish(entered, answer, plan, tags)
     }
 
     /// The same for callers that must not block and loaders that are futures.
@@ -338,9 +365,8 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         tags: impl FnOnce() -> Vec<Tag>,
         load: impl FnOnce() -> F,
     ) -> (P::Answer, Served) {
-        let hash = self.hash_query(query);
         loop {
-            let joined = match self.start(hash, query, plan) {
+            let joined = match self.start(query, plan) {
                 Begun::Serve(answer, served) => return (answer, served),
                 Begun::Lead(mut leader) => {
                     if self.options.below.is_some()
@@ -363,7 +389,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
                 joined.wait(self.deadline(), &*self.options.clock).await
             };
             if waited == Waited::TimedOut {
-                self.take_over(hash, joined.flight);
+                self.take_over(query, joined.flight);
             }
             if let Some(answer) = Self::shared(plan, &joined) {
                 return (answer, Served::Waited);
@@ -373,11 +399,11 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
 
     /// Blocks until a flight lands or its time is over; then the flight is given up on.
     #[inline(never)]
-    fn wait(&self, hash: u64, query: &impl Query<K>, joined: &Joined<V>) {
+    fn wait(&self, query: &impl Query<K>, joined: &Joined<V>) {
         let _registered = self.register(joined, query);
         let waited = joined.wait(self.deadline(), &*self.options.clock).block();
         if waited == Waited::TimedOut {
-            self.take_over(hash, joined.flight);
+            self.take_over(query, joined.flight);
         }
     }
 
@@ -427,7 +453,8 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     }
 
     /// Gives up on a slow flight, so that whoever asks next leads a new one.
-    fn take_over(&self, hash: u64, flight: u64) {
+    fn take_over(&self, query: &impl Query<K>, flight: u64) {
+        let hash = self.hash_query(query);
         let pin = self.memory.pin();
         let slow = {
             let mut locked = self.memory.lock(hash, &pin);

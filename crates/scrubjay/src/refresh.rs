@@ -42,7 +42,7 @@ where
     V: Send + Sync + 'static,
     P: Plan<V, Answer = V> + Send + Sync + 'static,
 {
-    let work = move |job: Job<K, V>| {
+    let work = move |mut job: Job<K, V>| {
         let entered = job.enter();
         let (value, tags) = load(job.key());
         job.finish(entered, value, &plan, tags);

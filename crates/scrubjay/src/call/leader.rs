@@ -82,7 +82,12 @@ where
     /// Settles with what came from below: stores it in memory unless it was overtaken, and wakes the waiters.
     #[cold]
     #[inline(never)]
-    pub(crate) fn raise<A>(self, entered: Entered, answer: A, raised: Raised<V>) -> (A, Served) {
+    pub(crate) fn raise<A>(
+        &mut self,
+        entered: Entered,
+        answer: A,
+        raised: Raised<V>,
+    ) -> (A, Served) {
         let own = Own {
             time_to_live: raised.left,
             tags: raised.tags,
@@ -174,7 +179,7 @@ where
     /// of them that asks for the key is told of the cycle.
     #[inline(never)]
     pub(crate) fn finish<P: Plan<V>>(
-        mut self,
+        &mut self,
         entered: Entered,
         answer: P::Answer,
         plan: &P,
@@ -206,7 +211,7 @@ where
     }
 
     fn finish_value<P: Plan<V>>(
-        mut self,
+        &mut self,
         entered: Entered,
         value: V,
         answer: &P::Answer,
@@ -237,7 +242,7 @@ where
     }
 
     fn finish_failure<P: Plan<V>>(
-        self,
+        &mut self,
         entered: Entered,
         value: Option<V>,
         answer: &P::Answer,
@@ -263,7 +268,7 @@ where
         }
     }
 
-    fn finish_error(self, entered: Entered, error: Option<SharedError>, tags: Vec<Tag>) {
+    fn finish_error(&mut self, entered: Entered, error: Option<SharedError>, tags: Vec<Tag>) {
         self.count(true);
         let shares = self.core.options.share_errors;
         let prepared = self.core.failure_draft(self.flight().hash, tags);
@@ -285,7 +290,7 @@ where
     ///
     /// They are woken before anything is reported, because a listener may ask for what a waiter is loading.
     fn write(
-        mut self,
+        &mut self,
         cause: RemovalCause,
         new: Option<(Prepared, Held<V>)>,
         land: impl FnOnce(Landable<V>, Written),
@@ -327,7 +332,7 @@ where
     }
 
     /// Takes the flight out of its table without storing anything.
-    fn leave(mut self) -> Landable<V> {
+    fn leave(&mut self) -> Landable<V> {
         let flight = self
             .flight
             .take()
@@ -344,7 +349,7 @@ where
 {
     /// Ends an `entry` call. `Err` if its key was overtaken meanwhile, so that it must decide again.
     pub(crate) fn carry_out(
-        self,
+        mut self,
         shared: &Arc<Core<K, V>>,
         entered: Entered,
         action: Action<V>,
