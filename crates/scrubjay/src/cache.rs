@@ -203,7 +203,7 @@ where
 
     /// Finds a fresh entry without counting or marking anything.
     #[inline]
-    fn look<'g, Q>(&self, key: &Q, pin: &'g Pin<'_>) -> Option<Found<'g, K, V>>
+    fn look<'g, Q>(&'g self, key: &Q, pin: &'g Pin<'_>) -> Option<Found<'g, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -238,14 +238,16 @@ where
             self.core.note_hit(entry, &pin);
             return Some(use_it(value));
         }
-        let value = self.upgraded(entry, &pin)?;
+        let value = self.upgraded(entry)?;
         Some(use_it(&value))
     }
 
     /// The value of an entry that holds it weakly; counts a hit or, without one, a miss.
     #[cold]
     #[inline(never)]
-    fn upgraded(&self, entry: Option<Found<'_, K, V>>, pin: &Pin<'_>) -> Option<V> {
+    fn upgraded(&self, entry: Option<Found<'_, K, V>>) -> Option<V> {
+        // Nested in the caller's, which thereby stays in registers.
+        let pin = &self.core.memory.pin();
         let value = entry.and_then(|entry| entry.upgraded());
         match entry.filter(|_| value.is_some()) {
             Some(entry) => self.core.note_hit(entry, pin),
@@ -415,7 +417,7 @@ where
     pub fn set_capacity(&self, capacity: u64) {
         let pin = self.core.memory.pin();
         let victims = self.core.memory.set_capacity(capacity, &pin);
-        self.core.report(victims, &pin);
+        self.core.report(&victims, &pin);
     }
 
     fn expire(&self) {

@@ -84,6 +84,7 @@ mod invalidation;
 mod key;
 mod memo;
 mod policy;
+mod prefetch;
 mod refresh;
 mod removal;
 #[cfg(feature = "snapshot")]

@@ -94,6 +94,10 @@ pub(crate) trait Marks {
     /// The half of its key's hash that is kept.
     fn tag(&self, place: u32) -> u32;
     fn weight(&self, place: u32) -> u64;
+    /// Says that the entry of a place will be asked for soon.
+    fn prefetch(&self, _place: u32) {}
+    /// Says that an entry with this tag will leave soon.
+    fn prefetch_home(&self, _tag: u32) {}
 }
 
 /// The rules of one policy for the entries of one shard, which are named by their places. Places are used again after
@@ -112,6 +116,14 @@ impl Rules {
             Self::Adaptive(rules) => rules.insert(place, weight, marks),
             Self::Lru(rules) => rules.insert(place, marks),
             Self::Fifo(rules) => rules.insert(place),
+        }
+    }
+
+    /// An entry with this tag will come in soon, or another one will leave.
+    #[inline]
+    pub(crate) fn expect(&self, tag: u32) {
+        if let Self::Adaptive(rules) = self {
+            rules.expect(tag);
         }
     }
 

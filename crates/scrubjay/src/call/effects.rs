@@ -42,7 +42,7 @@ impl<K: Eq + 'static, V: 'static> Drop for Report<'_, '_, K, V> {
         if let Some(old) = self.displaced.replaced {
             core.notify(old, core.cause_of(old.entry, self.cause), pin);
         }
-        core.report(std::mem::take(&mut self.displaced.victims), pin);
+        core.report(&self.displaced.victims, pin);
         core.expire(EXPIRED_PER_WRITE, pin);
     }
 }
@@ -100,7 +100,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let weight = prepared.map_or(0, Prepared::weight);
         let mut victims = Victims::default();
         let reserved = self.memory.reserve(hash, weight, pin, &mut victims);
-        self.report(victims, pin);
+        self.report(&victims, pin);
         reserved
     }
 
@@ -130,8 +130,8 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     }
 
     /// Reports who had to leave.
-    pub(crate) fn report(&self, victims: Victims<'_, K, V>, pin: &Pin<'_>) {
-        for victim in victims {
+    pub(crate) fn report(&self, victims: &Victims<'_, K, V>, pin: &Pin<'_>) {
+        for victim in victims.iter() {
             let found = victim.found;
             self.notify(found, self.cause_of(found.entry, victim.cause), pin);
         }
@@ -150,6 +150,6 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         if !self.timed.load(Ordering::Relaxed) {
             return;
         }
-        self.report(self.memory.expire(self.now(), most, pin), pin);
+        self.report(&self.memory.expire(self.now(), most, pin), pin);
     }
 }

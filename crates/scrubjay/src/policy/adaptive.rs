@@ -107,6 +107,11 @@ impl Adaptive {
         self.regions.epoch()
     }
 
+    #[inline]
+    pub(super) fn expect(&self, tag: u32) {
+        self.regions.expect(tag);
+    }
+
     pub(super) fn insert(&mut self, number: u32, weight: u64, marks: &impl Marks) {
         let tag = marks.tag(number);
         match self.replaced.take() {

@@ -197,7 +197,7 @@ impl<K, V> Memory<K, V> {
 
     #[inline]
     pub(crate) fn find<'g>(
-        &self,
+        &'g self,
         hash: u64,
         pin: &'g Pin<'_>,
         matches: impl Fn(&K) -> bool,
@@ -209,8 +209,7 @@ impl<K, V> Memory<K, V> {
     /// Leaves the policy's mark of a hit.
     #[inline]
     pub(crate) fn mark(&self, found: Found<'_, K, V>, pin: &Pin<'_>) {
-        let shard = self.shards.at(found.table);
-        found.mark_hit(self.marking, || shard.epoch(), || self.hit_tick(pin));
+        found.mark_hit(self.marking, || found.epoch(), || self.hit_tick(pin));
         if self.tuner.wants(found.hash_tag()) {
             self.tuner.hit(found.hash_tag(), found.weight());
         }
@@ -245,7 +244,7 @@ impl<K, V> Memory<K, V> {
 
     /// Removes an entry that was seen under `pin`; false if it has left already.
     pub(crate) fn remove(&self, found: Found<'_, K, V>, pin: &Pin<'_>) -> bool {
-        Locked::new(self, self.shards.at(found.table), pin).remove(found)
+        Locked::new(self, self.shards.at(found.table()), pin).remove(found)
     }
 
     /// Visits the entries without a lock: each that is there from before the visit to after it, once, and perhaps others.
@@ -384,7 +383,7 @@ impl<K, V> Memory<K, V> {
         // Relaxed, here and below: an estimate that publishes nothing.
         if (at_once && Self::HOLDS_SOMETHING) || gathered > self.slack.load(Ordering::Relaxed) {
             retired.store(0, Ordering::Relaxed);
-            let shard = self.shards.at(found.table);
+            let shard = self.shards.at(found.table());
             shard.state().limbo.hand_over(&self.shards, shard, pin);
             pin.flush();
         }

@@ -5,6 +5,8 @@
 //! oldest of a full bucket is forgotten, and times are in eighths of a capacity and turn over after eight capacities.
 //! An error costs one entry a place that it did not earn, or the reverse.
 
+use crate::prefetch::prefetch;
+
 const WAYS: usize = 4;
 const SLOTS_PER_RESIDENT: usize = 2;
 const FINGERPRINT_BITS: u32 = 10;
@@ -35,6 +37,14 @@ impl Ghosts {
 
     pub(super) fn set_now(&mut self, now: u16) {
         self.now = now & TIMES;
+    }
+
+    /// Has the bucket of a tag brought near.
+    #[inline]
+    pub(super) fn prefetch(&self, tag: u32) {
+        if let Some(slot) = self.place(tag).and_then(|(first, _)| self.slots.get(first)) {
+            prefetch(slot);
+        }
     }
 
     /// Forgets the ghost of an entry and returns how many turns ago it left.

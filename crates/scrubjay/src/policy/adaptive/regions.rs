@@ -130,6 +130,12 @@ impl Regions {
         self.window = window as u64;
     }
 
+    /// Has what is known of a newcomer with this tag brought near.
+    #[inline]
+    pub(super) fn expect(&self, tag: u32) {
+        self.ghosts.prefetch(tag);
+    }
+
     /// Takes in a newcomer, for which there is room.
     pub(super) fn insert(&mut self, number: u32, weight: u64, marks: &impl Marks) {
         self.pass_time(weight);
@@ -163,12 +169,28 @@ impl Regions {
         let residents = self.len();
         self.shrink_window(marks);
         let victim = self.choose(marks)?;
-        if self.unlink(victim, marks) == Some(WINDOW) {
+        let region = self.unlink(victim, marks)?;
+        if region == WINDOW {
             self.ghosts.fit(residents);
             self.ghosts.put(marks.tag(victim));
         }
         self.is_full = true;
+        self.look_ahead(region, marks);
         Some(victim)
+    }
+
+    /// Has brought near what the next victims of a region will need: the entry of the second, and of the first, which
+    /// was brought near before, the places that its tag leads to.
+    fn look_ahead(&self, region: u8, marks: &impl Marks) {
+        let mut next = self.lists.iter(region);
+        if let Some(first) = next.next() {
+            let tag = marks.tag(first);
+            self.ghosts.prefetch(tag);
+            marks.prefetch_home(tag);
+        }
+        if let Some(second) = next.next() {
+            marks.prefetch(second);
+        }
     }
 
     /// Lets one entry out of a window that has been larger, into the place in main that this leaves free.

@@ -46,17 +46,9 @@ impl<'g, K, V> Victims<'g, K, V> {
             Some(_) => self.rest.push(victim),
         }
     }
-}
 
-impl<'g, K, V> IntoIterator for Victims<'g, K, V> {
-    type Item = Victim<'g, K, V>;
-    type IntoIter = std::iter::Chain<
-        std::option::IntoIter<Victim<'g, K, V>>,
-        std::vec::IntoIter<Victim<'g, K, V>>,
-    >;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Victim<'g, K, V>> {
+        self.first.iter().chain(&self.rest)
     }
 }
 
@@ -124,6 +116,14 @@ impl Ledger {
         let is_taken = own == weight || budget.take(weight - own);
         self.freed -= if is_taken { own } else { 0 };
         is_taken
+    }
+
+    /// A newcomer with this tag will ask for an account.
+    #[inline]
+    pub(super) fn expect(&self, tag: u32) {
+        if let Some(rules) = &self.rules {
+            rules.expect(tag);
+        }
     }
 
     /// Opens the account of an entry that is in its place and whose weight was taken.

@@ -91,6 +91,7 @@ impl<'a, K, V> Locked<'a, K, V> {
             false => Account::Fresh,
         };
         let (pin, table) = (self.pin, &self.shard.table);
+        self.state.ledger.expect(tag_of(draft.hash));
         let tick = (self.memory.ticks.as_ref()).map(|ticks| ticks.insertion(pin.thread_id()));
         let tag = tag_of(draft.hash);
         let entry = Entry::new(draft.key, tag, draft.held, draft.extra, tick);
@@ -165,6 +166,9 @@ impl<'a, K, V> Locked<'a, K, V> {
     }
 
     fn expire_one(&mut self, now: Timestamp) -> Option<Victim<'a, K, V>> {
+        if now < self.state.ledger.due() {
+            return None;
+        }
         let residents = self.residents();
         let lives = &self.memory.lives;
         self.is_changed = true;

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::entry::{Account, Entry};
 use crate::flight::Flights;
 use crate::policy::Marks;
-use crate::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, OwnLine};
 
 /// The shards, two to some power of them, shared with what is in limbo.
@@ -26,8 +26,6 @@ impl<K, V> Clone for Shards<K, V> {
 pub(super) struct Shard<K, V> {
     pub(super) table: Table<Entry<K, V>>,
     pub(super) index: u32,
-    /// What hits leave on entries. Written under the lock.
-    epoch: AtomicU16,
     /// On lines of its own, because readers of the table do not look at it.
     guarded: OwnLine<Guarded<K, V>>,
 }
@@ -109,7 +107,6 @@ impl<K, V> Shard<K, V> {
         Self {
             table: Table::new(index),
             index,
-            epoch: AtomicU16::new(0),
             guarded: OwnLine(Guarded {
                 state: Mutex::new(state),
                 unaccounted: AtomicUsize::new(0),
@@ -122,12 +119,6 @@ impl<K, V> Shard<K, V> {
     #[inline]
     pub(super) fn state(&self) -> MutexGuard<'_, State<K, V>> {
         self.guarded.0.state.lock()
-    }
-
-    #[inline]
-    pub(super) fn epoch(&self) -> u16 {
-        // Relaxed: a hint; who reads an older one leaves an older mark.
-        self.epoch.load(Ordering::Relaxed)
     }
 
     /// The weight of its accounts.
@@ -156,10 +147,7 @@ impl<K, V> Shard<K, V> {
         let shown = &self.guarded.0;
         shown.weight.store(ledger.weight(), Ordering::Relaxed);
         shown.due.store(ledger.due().as_nanos(), Ordering::Relaxed);
-        // Every hit reads it, so it is written only when it changes.
-        if self.epoch() != ledger.epoch() {
-            self.epoch.store(ledger.epoch(), Ordering::Relaxed);
-        }
+        self.table.set_epoch(ledger.epoch());
     }
 
     /// Panics unless table and ledger agree. Returns how many of its accounts are fresh. No other call may run.
@@ -220,5 +208,15 @@ impl<K, V> Marks for Residents<'_, K, V> {
     #[inline]
     fn weight(&self, place: u32) -> u64 {
         self.of(place).weight()
+    }
+
+    #[inline]
+    fn prefetch(&self, place: u32) {
+        self.table.prefetch(place, self.pin);
+    }
+
+    #[inline]
+    fn prefetch_home(&self, tag: u32) {
+        self.table.prefetch_home(tag, self.pin);
     }
 }

@@ -20,9 +20,11 @@ mod slab;
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use seize::LocalGuard;
 
+use crate::prefetch::prefetch;
 pub(crate) use buckets::Place;
 use buckets::{Buckets, Lane, Tag};
 use published::Published;
@@ -60,24 +62,39 @@ pub(crate) struct Table<E: Tagged> {
     slab: Slab<E>,
     /// Which of the cache's tables this is.
     index: u32,
+    /// What whoever finds an entry may note on it. Written under the shard's lock.
+    epoch: AtomicU16,
 }
 
-/// An entry of a table, which table that is, and the entry's place there.
-pub(crate) struct Resident<'g, E> {
-    pub(crate) table: u32,
+/// An entry of a table, and its place there.
+pub(crate) struct Resident<'g, E: Tagged> {
+    table: &'g Table<E>,
     pub(crate) place: Place,
     pub(crate) entry: &'g E,
 }
 
-impl<E> Clone for Resident<'_, E> {
+impl<E: Tagged> Clone for Resident<'_, E> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E> Copy for Resident<'_, E> {}
+impl<E: Tagged> Copy for Resident<'_, E> {}
 
-impl<E> Deref for Resident<'_, E> {
+impl<E: Tagged> Resident<'_, E> {
+    /// Which of the cache's tables it is in.
+    pub(crate) fn table(&self) -> u32 {
+        self.table.index
+    }
+
+    /// The epoch of its table.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u16 {
+        self.table.epoch()
+    }
+}
+
+impl<E: Tagged> Deref for Resident<'_, E> {
     type Target = E;
 
     fn deref(&self) -> &E {
@@ -91,13 +108,28 @@ impl<E: Tagged> Table<E> {
             buckets: Published::new(Buckets::for_entries(0)),
             slab: Slab::new(),
             index,
+            epoch: AtomicU16::new(0),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn epoch(&self) -> u16 {
+        // Relaxed: a hint; who reads an older one leaves an older mark.
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Under the shard's lock. Every hit reads it, so it is written only when it changes.
+    pub(crate) fn set_epoch(&self, epoch: u16) {
+        if self.epoch() != epoch {
+            // Relaxed: see `epoch`.
+            self.epoch.store(epoch, Ordering::Relaxed);
         }
     }
 
     /// Finds the entry with that half of a hash that `matches`. Runs `matches` under no lock of this table's.
     #[inline]
     pub(crate) fn find<'g>(
-        &self,
+        &'g self,
         tag: Tag,
         guard: &'g LocalGuard<'_>,
         matches: impl Fn(&E) -> bool,
@@ -109,12 +141,12 @@ impl<E: Tagged> Table<E> {
     }
 
     #[inline]
-    fn resident<'g>(&self, place: Place, guard: &'g LocalGuard<'_>) -> Resident<'g, E> {
+    fn resident<'g>(&'g self, place: Place, guard: &'g LocalGuard<'_>) -> Resident<'g, E> {
         // SAFETY: this module calls it with what it read in a lane under `guard`: the entry was put in before its
         // place was told, and is freed only when the guards that could read it there have ended.
         let entry = unsafe { self.slab.get(place, guard) };
         Resident {
-            table: self.index,
+            table: self,
             place,
             entry,
         }
@@ -127,7 +159,7 @@ impl<E: Tagged> Table<E> {
     /// The entry was put in and was not unlinked before `guard` began.
     #[inline]
     pub(crate) unsafe fn get<'g>(
-        &self,
+        &'g self,
         place: Place,
         guard: &'g LocalGuard<'_>,
     ) -> Resident<'g, E> {
@@ -136,7 +168,7 @@ impl<E: Tagged> Table<E> {
 
     /// Puts an entry in a place, where nobody finds it yet.
     pub(crate) fn put<'g>(
-        &self,
+        &'g self,
         room: &mut Room,
         entry: E,
         guard: &'g LocalGuard<'_>,
@@ -174,7 +206,8 @@ impl<E: Tagged> Table<E> {
         let expected = room.expected.max(room.entries + room.entries / 16);
         let entries = grown.min(expected.max(room.entries + 1));
         let tag_of = |place| self.tag_of(place, guard);
-        let rebuilt = self.buckets.get(guard).rebuilt(entries, tag_of);
+        let ahead = |place| self.prefetch(place, guard);
+        let rebuilt = self.buckets.get(guard).rebuilt(entries, tag_of, ahead);
         self.buckets.replace(rebuilt, guard);
     }
 
@@ -216,7 +249,7 @@ impl<E: Tagged> Table<E> {
 
     /// Takes every entry out.
     pub(crate) fn unlink_all<'g>(
-        &self,
+        &'g self,
         room: &mut Room,
         guard: &'g LocalGuard<'_>,
     ) -> Vec<Resident<'g, E>>
@@ -230,15 +263,27 @@ impl<E: Tagged> Table<E> {
     }
 
     /// Visits the entries: each that is in the table from before the visit to after it, once, and perhaps others.
-    pub(crate) fn iter<'s, 'g: 's>(
-        &'s self,
+    pub(crate) fn iter<'g>(
+        &'g self,
         guard: &'g LocalGuard<'_>,
-    ) -> impl Iterator<Item = Resident<'g, E>> + 's
+    ) -> impl Iterator<Item = Resident<'g, E>>
     where
         E: 'g,
     {
         let places = self.buckets.get(guard).places();
         places.map(|place| self.resident(place, guard))
+    }
+
+    /// Has the entry of a place brought near.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: Place, guard: &LocalGuard<'_>) {
+        prefetch(self.slab.address(place, guard));
+    }
+
+    /// Has what is known of a tag brought near.
+    #[inline]
+    pub(crate) fn prefetch_home(&self, tag: Tag, guard: &LocalGuard<'_>) {
+        self.buckets.get(guard).prefetch(tag);
     }
 
     /// Where an entry lies, for [`free`](Self::free).

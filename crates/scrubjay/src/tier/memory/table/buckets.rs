@@ -14,6 +14,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::prefetch::prefetch;
+
 /// Half a hash: what is known of an entry's key without asking it.
 pub(crate) type Tag = u32;
 
@@ -50,63 +52,84 @@ const LOAD: (usize, usize) = (5, 6);
 /// It also pairs with the Release stores of a writer, so the entry in the place is seen whole.
 const PROTECTED: Ordering = Ordering::SeqCst;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const SIGNS: u64 = ONES << 7;
-/// The part of the second word that holds tags.
-const TAGS: u64 = 0xFFFF_FFFF;
-const ONE_PASSED: u64 = TAGS + 1;
+const ALL_LANES: u32 = (1 << LANES) - 1;
+/// What one entry that passes by adds to the second word.
+const ONE_PASSED: u64 = 1 << 32;
 
 /// The byte by which a lane is compared: never 0.
 #[inline]
 #[allow(clippy::cast_possible_truncation, reason = "the lowest byte")]
-fn byte(tag: Tag) -> u64 {
-    u64::from((tag as u8).max(1))
+fn byte(tag: Tag) -> u8 {
+    (tag as u8).max(1)
 }
 
-/// The sign bits of the bytes that are 0, of no others: a vacant lane must not be followed.
+/// The lanes, as bits, whose bytes are this one.
 #[inline]
-fn zeros(word: u64) -> u64 {
-    // The lower bits of a byte carry into its sign bit unless all of them are 0.
-    !(((word & !SIGNS) + !SIGNS) | word) & SIGNS
+#[cfg(target_arch = "x86_64")]
+#[allow(
+    unsafe_code,
+    reason = "a tenth of a hit's instructions; see docs/benchmarks.md"
+)]
+fn lanes_with(byte: u8, words: [u64; 2]) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    let [first, second] = words.map(u64::cast_signed);
+    // SAFETY: every x86-64 processor has SSE2, and these touch no memory.
+    let equal = unsafe {
+        let wanted = _mm_set1_epi8(byte.cast_signed());
+        _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_set_epi64x(second, first), wanted))
+    };
+    equal.cast_unsigned() & ALL_LANES
 }
 
-/// Lanes as bits of a word: lane `n` below eight is bit `8n`, the others come between.
+/// The lanes, as bits, whose bytes are this one.
 #[inline]
-fn lanes(first: u64, second: u64) -> u64 {
-    first >> 7 | (second & TAGS) >> 6
+#[cfg(not(target_arch = "x86_64"))]
+fn lanes_with(byte: u8, words: [u64; 2]) -> u32 {
+    lanes_by_word(byte, words)
 }
 
-#[inline]
-fn first_lane(lanes: u64) -> usize {
-    let bit = lanes.trailing_zeros() as usize;
-    bit >> 3 | (bit & 1) << 3
+/// The same without wide registers: Warren, "Hacker's Delight", 6-1, gives the sign bits of the bytes that are 0, and of
+/// no others; a multiplication then gathers them.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+#[allow(clippy::cast_possible_truncation, reason = "eight bits are left")]
+fn lanes_by_word(byte: u8, words: [u64; 2]) -> u32 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const SIGNS: u64 = ONES << 7;
+    let [first, second] = words.map(|word| {
+        let word = word ^ (u64::from(byte) * ONES);
+        let zeros = !(((word & !SIGNS) + !SIGNS) | word) & SIGNS;
+        ((zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    });
+    (first | second << 8) & ALL_LANES
 }
 
 impl Bucket {
+    #[inline]
+    fn words(&self) -> [u64; 2] {
+        [0, 1].map(|word: usize| self.words[word].load(PROTECTED))
+    }
+
     /// The lanes that may have this tag, and whether anybody passed by.
     #[inline]
-    fn look(&self, tag: Tag) -> (u64, bool) {
-        let wanted = byte(tag) * ONES;
-        let [first, second] = [0, 1].map(|word: usize| self.words[word].load(PROTECTED));
-        let found = lanes(zeros(first ^ wanted), zeros(second ^ wanted));
-        (found, second > TAGS)
+    fn look(&self, tag: Tag) -> (u32, bool) {
+        let words = self.words();
+        (lanes_with(byte(tag), words), words[1] >= ONE_PASSED)
     }
 
-    fn vacant(&self) -> u64 {
-        let [first, second] = [0, 1].map(|word: usize| self.words[word].load(PROTECTED));
-        lanes(zeros(first), zeros(second))
+    fn vacant(&self) -> u32 {
+        lanes_with(0, self.words())
     }
 
-    fn taken(&self) -> u64 {
-        !self.vacant() & lanes(SIGNS, SIGNS)
+    fn taken(&self) -> u32 {
+        !self.vacant() & ALL_LANES
     }
 
-    fn set(&self, lane: usize, byte: u64) {
+    fn set(&self, lane: usize, byte: u8) {
         let (word, shift) = (&self.words[lane / 8], lane % 8 * 8);
         // Relaxed: only the one writer changes words, and this is its thread.
         let others = word.load(Ordering::Relaxed) & !(0xFF << shift);
         // Release: pairs with the loads of a reader, which thereby sees the lane's place.
-        word.store(others | byte << shift, Ordering::Release);
+        word.store(others | u64::from(byte) << shift, Ordering::Release);
     }
 
     fn count_passed(&self, change: impl FnOnce(u64) -> u64) {
@@ -122,9 +145,9 @@ impl Bucket {
 }
 
 /// The lanes of a set.
-fn each(mut lanes: u64) -> impl Iterator<Item = usize> {
+fn each(mut lanes: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let lane = (lanes != 0).then(|| first_lane(lanes));
+        let lane = (lanes != 0).then(|| lanes.trailing_zeros() as usize);
         lanes &= lanes.wrapping_sub(1);
         lane
     })
@@ -138,11 +161,29 @@ impl Buckets {
         Self(buckets.collect())
     }
 
-    /// A copy with room for `entries`; `tag_of` says the tag of the entry in a place.
-    pub(super) fn rebuilt(&self, entries: usize, tag_of: impl Fn(Place) -> Tag) -> Self {
+    /// A copy with room for `entries`; `tag_of` says the tag of the entry in a place, for which `prefetch` asks early.
+    pub(super) fn rebuilt(
+        &self,
+        entries: usize,
+        tag_of: impl Fn(Place) -> Tag,
+        prefetch: impl Fn(Place),
+    ) -> Self {
         let copy = Self::for_entries(entries);
-        self.places()
-            .for_each(|place| copy.insert(tag_of(place), place));
+        let mut ahead = self.0.iter();
+        ahead
+            .by_ref()
+            .take(1)
+            .for_each(|first| first.places().for_each(&prefetch));
+        for bucket in &self.0 {
+            ahead
+                .next()
+                .into_iter()
+                .flat_map(Bucket::places)
+                .for_each(&prefetch);
+            for place in bucket.places() {
+                copy.insert(tag_of(place), place);
+            }
+        }
         copy
     }
 
@@ -158,6 +199,14 @@ impl Buckets {
     )]
     fn home(&self, tag: Tag) -> usize {
         ((u64::from(tag) * self.0.len() as u64) >> 32) as usize
+    }
+
+    /// Has the home of a tag brought near.
+    #[inline]
+    pub(super) fn prefetch(&self, tag: Tag) {
+        if let Some(bucket) = self.0.get(self.home(tag)) {
+            prefetch(bucket);
+        }
     }
 
     #[inline]
@@ -179,7 +228,7 @@ impl Buckets {
             let here = self.0.get(bucket)?;
             let (mut lanes, passed) = here.look(tag);
             while lanes != 0 {
-                let lane = first_lane(lanes);
+                let lane = lanes.trailing_zeros() as usize;
                 let place = here.places[lane].load(PROTECTED);
                 if let Some(found) = visit(Lane { bucket, lane }, place) {
                     return Some(found);
@@ -236,7 +285,7 @@ impl Buckets {
         for (bucket, here) in self.0.iter().enumerate() {
             for lane in each(here.taken()) {
                 let tag = tag_of(here.places[lane].load(PROTECTED));
-                assert!(here.look(tag).0 & lanes_of(lane) != 0, "a lane has its tag");
+                assert!(here.look(tag).0 & 1 << lane != 0, "a lane has its tag");
                 let mut passing = self.home(tag);
                 while passing != bucket {
                     passed[passing] += 1;
@@ -251,14 +300,9 @@ impl Buckets {
     }
 }
 
-/// The set of one lane.
-fn lanes_of(lane: usize) -> u64 {
-    1 << (lane % 8 * 8 + lane / 8)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Bucket, Buckets, Lane, Place, Tag};
+    use super::{Bucket, Buckets, Lane, Place, Tag, lanes_by_word, lanes_with};
 
     /// A few tags, so that many places share one, among them those whose homes are the first and the last.
     fn tags(place: u32) -> Tag {
@@ -280,6 +324,21 @@ mod tests {
     }
 
     #[test]
+    fn wide_registers_and_words_find_the_same_lanes() {
+        let mut state = 1_u64;
+        for byte in 0..=u8::MAX {
+            let words = [0, 1].map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let others = state & 0x0101_0101_0101_0101;
+                (u64::from(byte) * 0x0101_0101_0101_0101) ^ others
+            });
+            assert_eq!(lanes_with(byte, words), lanes_by_word(byte, words));
+        }
+    }
+
+    #[test]
     fn places_are_found_under_their_tags_whatever_comes_and_goes() {
         let mut buckets = Buckets::for_entries(0);
         let mut present: Vec<Place> = Vec::new();
@@ -295,7 +354,7 @@ mod tests {
                 }
                 None => {
                     if buckets.is_full(present.len()) {
-                        buckets = buckets.rebuilt(present.len() + 1, tags);
+                        buckets = buckets.rebuilt(present.len() + 1, tags, drop);
                     }
                     buckets.insert(tags(place), place);
                     present.push(place);
@@ -326,7 +385,7 @@ mod tests {
         let mut buckets = Buckets::for_entries(3);
         for place in 0..1_000 {
             if buckets.is_full(place as usize) {
-                buckets = buckets.rebuilt(2 * place as usize, tags);
+                buckets = buckets.rebuilt(2 * place as usize, tags, drop);
             }
             buckets.insert(tags(place), place);
         }

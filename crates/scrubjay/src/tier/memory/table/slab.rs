@@ -20,6 +20,7 @@ use seize::LocalGuard;
 
 use super::buckets::Place;
 use super::published::Published;
+use crate::prefetch::prefetch;
 use crate::sync::Mutex;
 
 /// The memory of one place.
@@ -48,32 +49,52 @@ pub(super) struct Vacancies {
     unused: Place,
 }
 
-/// Cells in the first chunks, so that a small cache is small, and in each of the others.
-const FEW: usize = 64;
-const MANY: usize = 1024;
-/// The first chunks are as many as hold what one of the others does.
-const FIRST_CHUNKS: usize = MANY / FEW;
-
-/// The chunk of a place, and the cell there.
-#[inline]
-fn cell_of(place: Place) -> (usize, usize) {
-    let place = place as usize;
-    if place < MANY {
-        (place / FEW, place % FEW)
-    } else {
-        (place / MANY + FIRST_CHUNKS - 1, place % MANY)
-    }
-}
-
-fn chunk_size(chunk: usize) -> usize {
-    if chunk < FIRST_CHUNKS { FEW } else { MANY }
-}
-
-fn new_chunk<E>(size: usize) -> *mut Cell<E> {
-    Box::into_raw(Box::<[Cell<E>]>::new_uninit_slice(size)).cast()
-}
+/// The size of a chunk in bytes, by and large: so much that the pointers to the chunks of a large cache stay in the
+/// processor's cache.
+const CHUNK: usize = 16384;
 
 impl<E> Slab<E> {
+    /// Cells of a chunk: a power of two, so that a place's chunk is found by a shift.
+    const CELLS: usize = {
+        let size = if size_of::<E>() == 0 {
+            1
+        } else {
+            size_of::<E>()
+        };
+        let most = if size < CHUNK / 8 { CHUNK / size } else { 8 };
+        1 << most.ilog2()
+    };
+
+    /// Cells that the first chunk really has, so that a small cache is small; the places of its others are left out.
+    const FIRST_CELLS: usize = Self::CELLS / 8;
+
+    const fn chunk_size(chunk: usize) -> usize {
+        if chunk == 0 {
+            Self::FIRST_CELLS
+        } else {
+            Self::CELLS
+        }
+    }
+
+    /// The chunk of a place, and the cell there.
+    #[inline]
+    const fn cell_of(place: Place) -> (usize, usize) {
+        let place = place as usize;
+        (place / Self::CELLS, place % Self::CELLS)
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the places before it are in use"
+    )]
+    const fn first_of(chunk: usize) -> Place {
+        (chunk * Self::CELLS) as Place
+    }
+
+    fn new_chunk(size: usize) -> *mut Cell<E> {
+        Box::into_raw(Box::<[Cell<E>]>::new_uninit_slice(size)).cast()
+    }
+
     pub(super) fn new() -> Self {
         Self {
             chunks: Published::new(Chunks::default()),
@@ -81,13 +102,23 @@ impl<E> Slab<E> {
         }
     }
 
+    /// Where an entry lies or will lie.
+    ///
+    /// # Safety
+    ///
+    /// The place was given out.
     #[inline]
-    fn cell(&self, place: Place, guard: &LocalGuard<'_>) -> *mut MaybeUninit<E> {
-        let (chunk, cell) = cell_of(place);
+    unsafe fn cell(&self, place: Place, guard: &LocalGuard<'_>) -> *mut MaybeUninit<E> {
+        let (chunk, cell) = Self::cell_of(place);
+        let chunks = self.chunks.get(guard);
+        debug_assert!(chunk < chunks.len(), "the place was given out");
         // Relaxed: whoever learnt the place, learnt of the chunk that was made before it.
-        let chunk = self.chunks.get(guard)[chunk].load(Ordering::Relaxed);
         // SAFETY: places are given out only below the end of the last chunk, and chunks live as long as the slab.
-        UnsafeCell::raw_get(unsafe { &raw const (*chunk.add(cell)).0 })
+        let cell = unsafe {
+            let chunk = chunks.get_unchecked(chunk).load(Ordering::Relaxed);
+            &raw const (*chunk.add(cell)).0
+        };
+        UnsafeCell::raw_get(cell)
     }
 
     /// Shows the entry of a place.
@@ -105,7 +136,7 @@ impl<E> Slab<E> {
     /// Puts an entry in a vacant place. Under the shard's lock, which `vacancies` shows.
     pub(super) fn put(&self, vacancies: &mut Vacancies, entry: E, guard: &LocalGuard<'_>) -> Place {
         let place = self.vacancy(vacancies, guard);
-        // SAFETY: the place is vacant and this is the only writer: no other reference to it exists.
+        // SAFETY: the place was given out, it is vacant and this is the only writer: no other reference to it exists.
         unsafe { (*self.cell(place, guard)).write(entry) };
         place
     }
@@ -128,13 +159,21 @@ impl<E> Slab<E> {
 
     fn vacancy(&self, vacancies: &mut Vacancies, guard: &LocalGuard<'_>) -> Place {
         if let Some(place) = vacancies.vacant.pop() {
+            // For whoever comes next.
+            if let Some(next) = vacancies.vacant.last() {
+                prefetch(self.address(*next, guard));
+            }
             return place;
         }
         std::mem::swap(&mut vacancies.vacant, &mut *self.freed.lock());
         if let Some(place) = vacancies.vacant.pop() {
             return place;
         }
-        let (chunk, cell) = cell_of(vacancies.unused);
+        let (mut chunk, mut cell) = Self::cell_of(vacancies.unused);
+        if cell == Self::chunk_size(chunk) {
+            (chunk, cell) = (chunk + 1, 0);
+            vacancies.unused = Self::first_of(chunk);
+        }
         if cell == 0 {
             self.add_chunk(chunk, guard);
         }
@@ -147,10 +186,10 @@ impl<E> Slab<E> {
     }
 
     fn add_chunk(&self, number: usize, guard: &LocalGuard<'_>) {
-        let chunk = new_chunk(chunk_size(number));
+        let chunk = Self::new_chunk(Self::chunk_size(number));
         let chunks = self.chunks.get(guard);
         if let Some(slot) = chunks.get(number) {
-            // Relaxed: see `place`.
+            // Relaxed: see `cell`.
             return slot.store(chunk, Ordering::Relaxed);
         }
         let mut longer: Vec<_> = chunks
@@ -165,7 +204,10 @@ impl<E> Slab<E> {
 
     /// Where an entry lies, for [`free`](Self::free).
     pub(super) fn address(&self, place: Place, guard: &LocalGuard<'_>) -> *mut E {
-        self.cell(place, guard).cast()
+        let (chunk, cell) = Self::cell_of(place);
+        // Relaxed: see `cell`.
+        let chunk = self.chunks.get(guard)[chunk].load(Ordering::Relaxed);
+        chunk.wrapping_add(cell).cast()
     }
 
     /// Drops entries that nobody can see any more, if that does something, and makes their places vacant.
@@ -186,7 +228,7 @@ impl<E> Slab<E> {
     /// Drops the entries of these places and leaves the places as they are.
     pub(super) fn drop_all(&mut self, places: impl IntoIterator<Item = Place>) {
         for place in places {
-            let (chunk, cell) = cell_of(place);
+            let (chunk, cell) = Self::cell_of(place);
             let chunk = *self.chunks.get_mut()[chunk].get_mut();
             // SAFETY: `&mut self`: nobody else has a reference, and the caller's places have entries that are there.
             unsafe { (*(*chunk.add(cell)).0.get()).assume_init_drop() };
@@ -224,7 +266,7 @@ impl<E> Drop for Slab<E> {
         for (number, chunk) in self.chunks.get_mut().iter_mut().enumerate() {
             let chunk = *chunk.get_mut();
             if !chunk.is_null() {
-                let places = ptr::slice_from_raw_parts_mut(chunk, chunk_size(number));
+                let places = ptr::slice_from_raw_parts_mut(chunk, Self::chunk_size(number));
                 // SAFETY: it came from `new_chunk` with this size; a cell may be uninitialized, and drops no entry.
                 drop(unsafe { Box::from_raw(places) });
             }
@@ -234,17 +276,32 @@ impl<E> Drop for Slab<E> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cell_of, chunk_size};
+    use super::{CHUNK, Slab, Vacancies};
 
     #[test]
-    fn chunks_follow_each_other_without_a_gap() {
-        let (mut chunk, mut cell) = (0, 0);
-        for place in 0..1 << 20 {
-            assert_eq!(cell_of(place), (chunk, cell));
-            cell += 1;
-            if cell == chunk_size(chunk) {
-                (chunk, cell) = (chunk + 1, 0);
-            }
-        }
+    fn a_chunk_is_of_bounded_size_and_holds_a_power_of_two_of_cells() {
+        assert_eq!(Slab::<u8>::CELLS, CHUNK);
+        assert_eq!(Slab::<[u64; 3]>::CELLS, 512);
+        assert_eq!(Slab::<[u8; 10_000]>::CELLS, 8);
+        assert_eq!(Slab::<()>::CELLS, CHUNK);
+    }
+
+    #[test]
+    fn each_place_that_is_given_out_has_a_cell_of_its_own() {
+        let collector = seize::Collector::new();
+        let guard = collector.enter();
+        let slab = Slab::<[u64; 3]>::new();
+        let mut vacancies = Vacancies::default();
+        let mut addresses: Vec<_> = (0..2_000)
+            .map(|number| {
+                let place = slab.put(&mut vacancies, [number; 3], &guard);
+                // SAFETY: it was put in just now.
+                assert_eq!(unsafe { slab.get(place, &guard) }, &[number; 3]);
+                slab.address(place, &guard).addr()
+            })
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 2_000);
     }
 }
