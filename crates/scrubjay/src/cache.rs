@@ -416,7 +416,8 @@ where
     /// ```
     pub fn set_capacity(&self, capacity: u64) {
         let pin = self.core.memory.pin();
-        let victims = self.core.memory.set_capacity(capacity, &pin);
+        let now = self.core.now_if_timed();
+        let victims = self.core.memory.set_capacity(capacity, now, &pin);
         self.core.report(&victims, &pin);
     }
 

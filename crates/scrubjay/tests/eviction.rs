@@ -217,6 +217,19 @@ fn an_expired_entry_gives_way_before_a_fresh_one() {
 }
 
 #[test]
+fn expired_entries_give_way_before_fresh_ones_when_the_capacity_is_lowered() {
+    let (cache, clock) = fixtures::timed(|builder| builder.capacity(20));
+    for key in 0..10 {
+        cache.insert(key, key);
+        let short = EntryOptions::new().time_to_live(fixtures::secs(5));
+        cache.insert_with(100 + key, key, short);
+    }
+    clock.advance(fixtures::secs(5));
+    cache.set_capacity(10);
+    assert!((0..10).all(|key| cache.contains_key(&key)));
+}
+
+#[test]
 fn a_cache_that_was_unbounded_knows_who_came_first_when_it_is_bounded() {
     let cache = cache(|builder| builder.policy(Policy::Fifo));
     for key in [1, 2, 3] {

@@ -99,7 +99,8 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         }
         let weight = prepared.map_or(0, Prepared::weight);
         let mut victims = Victims::default();
-        let reserved = self.memory.reserve(hash, weight, pin, &mut victims);
+        let now = self.now_if_timed();
+        let reserved = self.memory.reserve(hash, weight, now, pin, &mut victims);
         self.report(&victims, pin);
         reserved
     }

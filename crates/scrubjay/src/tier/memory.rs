@@ -263,6 +263,7 @@ impl<K, V> Memory<K, V> {
         &'g self,
         hash: u64,
         weight: u64,
+        now: Timestamp,
         pin: &'g Pin<'_>,
         victims: &mut Victims<'g, K, V>,
     ) -> Reserved<'g> {
@@ -274,18 +275,19 @@ impl<K, V> Memory<K, V> {
         let has_room = || sum().is_some_and(|sum| sum <= budget.capacity());
         if need > 0 && self.shards.len() > 1 && weight <= self.capacity() && !has_room() {
             let others = self.shards.after(own);
-            if self.evict_until(|| budget.take(need), others, pin, victims) {
+            if self.make_way_until(|| budget.take(need), others, now, pin, victims) {
                 reserved.weight = need;
             }
         }
         reserved
     }
 
-    /// Evicts from these shards until there is enough; says whether there is.
-    fn evict_until<'g>(
+    /// Lets entries of these shards go until there is enough; says whether there is.
+    fn make_way_until<'g>(
         &'g self,
         is_enough: impl Fn() -> bool,
         shards: impl Iterator<Item = &'g Shard<K, V>>,
+        now: Timestamp,
         pin: &'g Pin<'_>,
         victims: &mut Victims<'g, K, V>,
     ) -> bool {
@@ -295,7 +297,7 @@ impl<K, V> Memory<K, V> {
                     return true;
                 }
                 // Unlocked after each, because only then the budget hears of it.
-                let Some(victim) = Locked::new(self, shard, pin).evict() else {
+                let Some(victim) = Locked::new(self, shard, pin).make_way(now) else {
                     break;
                 };
                 victims.push(victim);
@@ -318,7 +320,12 @@ impl<K, V> Memory<K, V> {
         victims
     }
 
-    pub(crate) fn set_capacity<'g>(&'g self, capacity: u64, pin: &'g Pin<'_>) -> Victims<'g, K, V> {
+    pub(crate) fn set_capacity<'g>(
+        &'g self,
+        capacity: u64,
+        now: Timestamp,
+        pin: &'g Pin<'_>,
+    ) -> Victims<'g, K, V> {
         // Relaxed: an estimate that publishes nothing.
         self.slack
             .store(Self::slack_of(capacity), Ordering::Relaxed);
@@ -334,10 +341,16 @@ impl<K, V> Memory<K, V> {
                 locked.set_share(share, entries);
             }
             let is_enough = || !self.budget.is_exceeded() || shard.weight() <= share;
-            self.evict_until(is_enough, std::iter::once(shard), pin, &mut victims);
+            self.make_way_until(is_enough, std::iter::once(shard), now, pin, &mut victims);
         }
         let shards = self.shards.iter();
-        self.evict_until(|| !self.budget.is_exceeded(), shards, pin, &mut victims);
+        self.make_way_until(
+            || !self.budget.is_exceeded(),
+            shards,
+            now,
+            pin,
+            &mut victims,
+        );
         if capacity == 0 {
             self.for_each_shard(pin, |mut locked| locked.evict_all(&mut victims));
         }

@@ -146,8 +146,7 @@ impl<'a, K, V> Locked<'a, K, V> {
             return false;
         }
         while !self.state.ledger.take(weight, budget) {
-            // What has expired gives way before anything fresh does.
-            let Some(victim) = self.expire_one(now).or_else(|| self.evict()) else {
+            let Some(victim) = self.make_way(now) else {
                 return false;
             };
             victims.push(victim);
@@ -157,8 +156,13 @@ impl<'a, K, V> Locked<'a, K, V> {
         true
     }
 
+    /// Lets an entry go: what has expired gives way before anything fresh does.
+    pub(super) fn make_way(&mut self, now: Timestamp) -> Option<Victim<'a, K, V>> {
+        self.expire_one(now).or_else(|| self.evict())
+    }
+
     /// Evicts whom the policy chooses.
-    pub(super) fn evict(&mut self) -> Option<Victim<'a, K, V>> {
+    fn evict(&mut self) -> Option<Victim<'a, K, V>> {
         let residents = self.residents();
         let victim = self.state.ledger.evict(&residents)?;
         self.unlink(victim.found, false);
