@@ -2,7 +2,7 @@
 //!
 //! Whoever wants something written puts it into the queue; whoever comes first, the writer's thread or a caller that must
 //! wait for its own write, applies all that is there as one batch. Invariants: operations are applied in the order
-//! in which they were queued; a queued entry can be read; and the queue never holds more than [`MOST_BYTES`].
+//! in which they were queued; a queued entry can be read; and whoever queues more than [`MOST_BYTES`] applies it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use super::index::{Applied, Op};
 use super::record::NewRecord;
 use crate::error::{Error, ErrorKind};
 
-/// The most bytes of payload that wait.
+/// So many bytes of payload may wait before whoever adds to them has to help.
 const MOST_BYTES: usize = 8 << 20;
 /// A batch is applied at once when it has this many operations.
 const BATCH: usize = 512;
@@ -65,14 +65,10 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a write; false if there is no room.
+    /// Queues a write; true if there is so much now that the caller should see to its being applied.
     pub(super) fn push(&self, write: Write) -> bool {
         let mut state = self.state();
-        let bytes = size(&write);
-        if state.bytes + bytes > MOST_BYTES && state.bytes > 0 {
-            return false;
-        }
-        state.bytes += bytes;
+        state.bytes += size(&write);
         if let Write::Entry(entry) = &write {
             state.pending.insert(entry.record.digest, entry.clone());
         }
@@ -80,7 +76,7 @@ impl Queue {
         if state.waiting.len() == 1 || state.waiting.len() >= BATCH {
             self.changed.notify_all();
         }
-        true
+        state.bytes > MOST_BYTES
     }
 
     pub(super) fn find(&self, digest: &Digest) -> Option<Arc<Pending>> {
