@@ -676,14 +676,20 @@ where
 {
     /// Keeps values in a folder too, which many processes share and which survives them. Default: in memory only.
     ///
-    /// Whoever leads a load looks there first, and what a load brings is stored there. `function` says whose values they
-    /// are: caches with equal functions share entries, and a changed code finds none of the old ones. Values and keys are
-    /// encoded by serde. [`Cache::get`] looks in memory only; the `get_or_insert…` methods go down.
+    /// Whoever leads a load looks there first, and what a load or a refresh brings is stored there. [`Cache::get`] and
+    /// [`Cache::with`] look there too for what memory does not have, in some 10 µs; `peek`, `contains_key`, `remove`, `iter` and
+    /// `len` know memory only. `function` says whose values they are: caches with equal functions share entries, and a
+    /// changed code finds none of the old ones. Values and keys are encoded by serde.
     ///
     /// Whatever fails below is a miss that [`Stats`](crate::Stats) counts. Loads that take more than about a millisecond
-    /// run once among all processes; callers of async methods do not wait for other processes. Invalidations and
-    /// insertions are seen by the memory tiers of all processes within some 20 ms. This option starts two threads: one
-    /// that writes, and one that hears of other processes' invalidations.
+    /// run once among all processes: the others wait, by blocking or, in the async methods, without; they take over within
+    /// some 10 ms if the one that loads dies, and load as well after [`load_timeout`](Self::load_timeout). A load inside one
+    /// that leads among processes does not wait, so that two processes never wait for each other. With
+    /// [`refresh_after`](Self::refresh_after), one process refreshes and the others take what it stored. Invalidations and
+    /// insertions are seen by the memory tiers of all processes within some 20 ms.
+    ///
+    /// This option starts two threads: one that writes, and one that hears of other processes' invalidations; a task that
+    /// waits for another process starts the process's timer thread.
     ///
     /// ```
     /// use scrubjay::Cache;

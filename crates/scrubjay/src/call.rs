@@ -14,13 +14,14 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
 
+mod descent;
 mod draft;
 mod effects;
 mod leader;
 mod plan;
 
+pub(crate) use descent::Renewal;
 pub(crate) use draft::Own;
 pub(crate) use effects::Change;
 pub(crate) use leader::Leader;
@@ -37,7 +38,7 @@ use crate::flight::{self, Flight, Joined, Outcome, Waited};
 use crate::key::Query;
 use crate::stats::{Counters, Event};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::tier::below::{Patience, Raised};
+use crate::tier::below::Raised;
 use crate::tier::memory::{Found, Memory, Pin};
 
 use seize::Guard;
@@ -348,7 +349,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     ) -> (P::Answer, Served) {
         let entered = leader.enter();
         if self.options.below.is_some()
-            && let Some(found) = self.look_below(leader, plan)
+            && let Some(found) = self.answer_below(leader, plan)
         {
             return leader.raise(entered, found.0, found.1);
         }
@@ -370,7 +371,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
                 Begun::Serve(answer, served) => return (answer, served),
                 Begun::Lead(mut leader) => {
                     if self.options.below.is_some()
-                        && let Some(raised) = leader.descend(self, Patience::None)
+                        && let Some(raised) = Box::pin(leader.descend_async(self)).await
                         && let Some(answer) = leader.within(|| plan.answer(&raised.value))
                     {
                         let entered = leader.enter();
@@ -422,20 +423,14 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
     /// What a tier below memory has, and the answer that it is. Boxed, so that a load has little on the stack.
     #[cold]
     #[inline(never)]
-    fn look_below<P: Plan<V>>(
+    fn answer_below<P: Plan<V>>(
         self: &Arc<Self>,
         leader: &mut Leader<&Core<K, V>, K, V>,
         plan: &P,
     ) -> Option<Box<(P::Answer, Raised<V>)>> {
-        let raised = leader.descend(self, self.patience())?;
+        let raised = leader.descend(self)?;
         let answer = plan.answer(&raised.value)?;
         Some(Box::new((answer, raised)))
-    }
-
-    /// How long a leader may wait for one of another process.
-    fn patience(&self) -> Patience {
-        let limit = self.options.load_timeout;
-        Patience::Until(limit.map(|limit| Instant::now() + limit))
     }
 
     fn deadline(&self) -> Option<Timestamp> {

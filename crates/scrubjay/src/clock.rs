@@ -265,6 +265,23 @@ impl Clock for ManualClock {
     }
 }
 
+/// Waits without blocking a thread, by the world's time and not by a cache's clock.
+#[cfg_attr(
+    not(feature = "disk"),
+    allow(dead_code, reason = "what is waited for is another process")
+)]
+pub(crate) async fn pause(duration: Duration) {
+    let end = Instant::now() + duration;
+    std::future::poll_fn(|context| match end.checked_duration_since(Instant::now()) {
+        None | Some(Duration::ZERO) => std::task::Poll::Ready(()),
+        Some(left) => {
+            timer().wake_after(left, context.waker().clone());
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}
+
 /// The timer thread of the process: wakes wakers when their time comes.
 #[derive(Default)]
 struct Timer {

@@ -39,6 +39,15 @@ impl Life {
         idle: Duration::MAX,
     };
 
+    /// The same for a value that was written before, and whose end of life says so already.
+    pub(crate) fn aged(mut self, age: Duration) -> Self {
+        if self.refresh_at < Timestamp::NEVER {
+            let earlier = self.refresh_at.as_nanos().saturating_sub(nanos(age));
+            self.refresh_at = Timestamp::from_nanos(earlier);
+        }
+        self
+    }
+
     /// The first moment at which an entry last used at `accessed` is expired.
     pub(crate) fn end(&self, accessed: Timestamp) -> Timestamp {
         self.expires_at.min(accessed.saturating_add(self.idle))

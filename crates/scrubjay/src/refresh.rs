@@ -1,14 +1,14 @@
 //! Refreshes in the background: one thread for as long as there is something to refresh.
 //!
 //! A refresh is a flight like any other, led by this thread, so a key is never refreshed twice at once, and an
-//! invalidation overtakes it. The thread starts with the first job and ends with the last; a cache that
+//! invalidation overtakes it. With a tier below memory, one process refreshes and the others take what it stored. The thread starts with the first job and ends with the last; a cache that
 //! refreshes nothing has none.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::call::{Core, Infallible, Leader, Plan};
+use crate::call::{Core, Infallible, Leader, Plan, Renewal};
 use crate::entry::Tag;
 use crate::sync::{Mutex, thread};
 
@@ -42,10 +42,18 @@ where
     V: Send + Sync + 'static,
     P: Plan<V, Answer = V> + Send + Sync + 'static,
 {
-    let work = move |mut job: Job<K, V>| {
-        let entered = job.enter();
-        let (value, tags) = load(job.key());
-        job.finish(entered, value, &plan, tags);
+    let work = move |mut job: Job<K, V>| match job.renew() {
+        Renewal::Newer(raised) => {
+            let entered = job.enter();
+            job.raise(entered, (), raised);
+        }
+        // Whoever hits next asks again.
+        Renewal::Elsewhere => job.give_up(),
+        Renewal::Needed => {
+            let entered = job.enter();
+            let (value, tags) = load(job.key());
+            job.finish(entered, value, &plan, tags);
+        }
     };
     let queue = Arc::new(Mutex::new(Queue {
         jobs: VecDeque::new(),

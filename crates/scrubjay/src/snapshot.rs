@@ -177,6 +177,7 @@ where
                 time_to_live: left,
                 weight: Some(weight),
                 tags: tags.into_iter().map(Into::into).collect(),
+                ..Own::default()
             };
             stored += u64::from(self.add_if_room(key, value, weight, own));
         }

@@ -3,49 +3,64 @@
 //! The processes are this test binary, started anew with the name of a role.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 
+#[path = "fixtures/executor.rs"]
+#[allow(dead_code, reason = "nothing is cancelled here")]
+mod executor;
+#[path = "fixtures/folder.rs"]
+mod folder;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use scrubjay::Cache;
+use folder::Folder;
 use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};
+use scrubjay::{Cache, RemovalCause};
 
 const ROLE: &str = "SCRUBJAY_TEST_ROLE";
 const FOLDER: &str = "SCRUBJAY_TEST_FOLDER";
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("scrubjay-many-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn start(&self, role: &str) -> Child {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_process_in_its_role", "--nocapture"])
-            .env(ROLE, role)
-            .env(FOLDER, &self.0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    fn loads(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.0.join("loads")).unwrap_or_default();
-        log.lines().map(str::to_owned).collect()
-    }
+/// Starts this test binary in a role.
+fn start(folder: &Folder, role: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_in_its_role", "--nocapture"])
+        .env(ROLE, role)
+        .env(FOLDER, &folder.0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Starts a process in each role, lets them go when all are ready, and waits until all have ended well.
+fn run_at_once<'a>(folder: &Folder, roles: impl IntoIterator<Item = &'a str>) {
+    let roles = roles.into_iter();
+    let mut children: Vec<_> = roles.map(|role| start(folder, role)).collect();
+    children.iter_mut().for_each(|child| hear(child, "ready"));
+    children.iter_mut().for_each(go);
+    children.into_iter().for_each(ends_well);
+}
+
+fn go(child: &mut Child) {
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+}
+
+fn ends_well(mut child: Child) {
+    let _ = BufReader::new(child.stdout.take().unwrap()).lines().count();
+    assert!(child.wait().unwrap().success());
+}
+
+/// What the processes noted.
+fn noted(folder: &Folder) -> Vec<String> {
+    let log = std::fs::read_to_string(folder.0.join("notes")).unwrap_or_default();
+    log.lines().map(str::to_owned).collect()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 fn cache(folder: &Path) -> Cache<u64, u64> {
@@ -61,7 +76,7 @@ fn note(folder: &Path, line: &str) {
     let file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(folder.join("loads"));
+        .open(folder.join("notes"));
     file.unwrap()
         .write_all(format!("{line}\n").as_bytes())
         .unwrap();
@@ -113,6 +128,26 @@ fn a_process_in_its_role() {
                 assert_eq!(value, n * n);
             }
         }
+        "load-async" => {
+            say("ready");
+            wait_for_word();
+            let (cache, executor) = (cache(&folder), executor::Executor::default());
+            let tasks: Vec<_> = (0..20)
+                .map(|n| {
+                    let (cache, folder) = (cache.clone(), folder.clone());
+                    executor.spawn(async move {
+                        let load = async || {
+                            note(&folder, &n.to_string());
+                            slow(n)
+                        };
+                        assert_eq!(cache.get_or_insert_async(&n, load).await, n * n);
+                    })
+                })
+                .collect();
+            tasks
+                .into_iter()
+                .for_each(|task| executor.run_until_done(task));
+        }
         "lead" => {
             let cache = cache(&folder);
             cache.get_or_insert_with(&1, || {
@@ -122,6 +157,7 @@ fn a_process_in_its_role() {
                 1
             });
         }
+        "wait" => wait_for_another(&folder),
         "open" => {
             say("ready");
             wait_for_word();
@@ -135,7 +171,13 @@ fn a_process_in_its_role() {
                 store.put(record, &payload(n)).unwrap();
             }
         }
-        "invalidate" => drop(cache(&folder).invalidate(&1)),
+        "invalidate" => {
+            let cache = cache(&folder);
+            say("ready");
+            while std::io::stdin().read_line(&mut String::new()).unwrap() > 0 {
+                cache.invalidate(&1);
+            }
+        }
         "write" => write_for_ever(&folder),
         other => panic!("no role {other}"),
     }
@@ -149,6 +191,25 @@ fn name(n: u64) -> scrubjay::disk::Digest {
 fn payload(n: u64) -> Vec<u8> {
     let size = [10, 1_000, 40_000][n as usize % 3];
     n.to_le_bytes().iter().copied().cycle().take(size).collect()
+}
+
+/// Asks for a key, says when it has come back twice because another process loads it, and says what it got.
+fn wait_for_another(folder: &Path) {
+    let cache = cache(folder);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = Store::open(folder.join("store")).unwrap();
+            while store.stats().unwrap().misses < 3 {
+                std::thread::yield_now();
+            }
+            say("waits");
+        });
+        let value = cache.get_or_insert_with(&1, || {
+            note(folder, "took over");
+            slow(2)
+        });
+        say(&format!("got {value}"));
+    });
 }
 
 fn write_for_ever(folder: &Path) {
@@ -169,16 +230,8 @@ fn write_for_ever(folder: &Path) {
 #[test]
 fn each_key_is_loaded_once_by_eight_processes_that_open_a_new_folder_at_once() {
     let folder = Folder::new("once");
-    let mut children: Vec<_> = (0..8).map(|_| folder.start("load")).collect();
-    children.iter_mut().for_each(|child| hear(child, "ready"));
-    for child in &mut children {
-        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    }
-    for mut child in children {
-        let _ = BufReader::new(child.stdout.take().unwrap()).lines().count();
-        assert!(child.wait().unwrap().success());
-    }
-    let mut loads = folder.loads();
+    run_at_once(&folder, ["load", "load-async"].repeat(4));
+    let mut loads = noted(&folder);
     loads.sort_unstable();
     let all = loads.len();
     loads.dedup();
@@ -188,53 +241,67 @@ fn each_key_is_loaded_once_by_eight_processes_that_open_a_new_folder_at_once() {
 #[test]
 fn sixty_four_processes_open_a_new_folder_and_write_at_once() {
     let folder = Folder::new("open");
-    let mut children: Vec<_> = (0..64).map(|_| folder.start("open")).collect();
-    children.iter_mut().for_each(|child| hear(child, "ready"));
-    for child in &mut children {
-        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    }
-    for mut child in children {
-        let _ = BufReader::new(child.stdout.take().unwrap()).lines().count();
-        assert!(child.wait().unwrap().success());
-    }
-    let store = Store::open(folder.0.join("store")).unwrap();
+    run_at_once(&folder, ["open"; 64]);
+    let store = Store::open(folder.store()).unwrap();
     assert_eq!(store.iter().count(), 64 * 5);
     assert!(store.verify(|_| ()).unwrap().is_sound());
 }
 
 #[test]
-fn a_waiter_takes_over_soon_after_its_leader_is_killed() {
-    let folder = Folder::new("takeover");
-    let mut leader = folder.start("lead");
-    hear(&mut leader, "leads");
-    let path = folder.0.clone();
-    let waiter = std::thread::spawn(move || cache(&path).get_or_insert_with(&1, || 2));
-    leader.kill().unwrap();
-    leader.wait().unwrap();
-    let killed = Instant::now();
-    assert_eq!(waiter.join().unwrap(), 2);
-    assert!(
-        killed.elapsed() < Duration::from_secs(5),
-        "it does not wait for nobody"
-    );
-    assert!(folder.loads().is_empty());
+fn exactly_one_of_eight_waiters_takes_over_soon_after_their_leader_is_killed() {
+    let takes_over = |_| {
+        let folder = Folder::new("takeover");
+        let mut leader = start(&folder, "lead");
+        hear(&mut leader, "leads");
+        let mut waiters: Vec<_> = (0..8).map(|_| start(&folder, "wait")).collect();
+        waiters.iter_mut().for_each(|child| hear(child, "waits"));
+        let killed = Instant::now();
+        leader.kill().unwrap();
+        waiters.iter_mut().for_each(|child| hear(child, "got 4"));
+        let took = killed.elapsed();
+        leader.wait().unwrap();
+        waiters.into_iter().for_each(ends_well);
+        assert_eq!(noted(&folder), ["took over"]);
+        took
+    };
+    let times: Vec<_> = (0..5).map(takes_over).collect();
+    eprintln!("after the leader's death all eight had the value within {times:?}");
+    // Not each of them: the machine may be busy with other tests.
+    assert!(median(times) < Duration::from_millis(100));
 }
 
 #[test]
-fn the_memory_of_one_process_hears_of_an_invalidation_by_another() {
+fn the_memory_of_one_process_hears_of_an_invalidation_by_another_within_100_ms() {
     let folder = Folder::new("hear");
-    let cache = cache(&folder.0);
-    assert_eq!(cache.get_or_insert_with(&1, || 1), 1);
-    let mut other = folder.start("invalidate");
-    let _ = BufReader::new(other.stdout.take().unwrap()).lines().count();
-    assert!(other.wait().unwrap().success());
-    // The event is the entry's leaving; it comes or the test's time is over.
-    let begun = Instant::now();
-    while cache.contains_key(&1) {
-        assert!(begun.elapsed() < Duration::from_secs(10), "it never heard");
-        std::thread::yield_now();
-    }
-    assert_eq!(cache.get_or_insert_with(&1, || 2), 2);
+    let store = Store::open(folder.store()).unwrap();
+    let (tell, told) = mpsc::channel();
+    let cache: Cache<u64, u64> = Cache::builder()
+        .disk(store, Function::new("f", ""))
+        .on_removal(move |key, _, cause| tell.send((*key, cause)).unwrap_or_default())
+        .build()
+        .unwrap();
+    let mut other = start(&folder, "invalidate");
+    hear(&mut other, "ready");
+    let mut hears = |round| {
+        assert_eq!(
+            cache.get_or_insert_with(&1, || round),
+            round,
+            "the old value is gone"
+        );
+        assert_eq!(cache.get(&1), Some(round));
+        // Longer than what is promised, which counts from when the other's call returned.
+        let begun = Instant::now();
+        other.stdin.as_mut().unwrap().write_all(b"now\n").unwrap();
+        let removed = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(removed, (1, RemovalCause::Explicit));
+        assert!(!cache.contains_key(&1));
+        begun.elapsed()
+    };
+    let times: Vec<_> = (0..11).map(&mut hears).collect();
+    eprintln!("an invalidation was heard of after {times:?}");
+    assert!(median(times) < Duration::from_millis(100));
+    drop(other.stdin.take());
+    ends_well(other);
 }
 
 #[test]
@@ -243,7 +310,7 @@ fn no_acknowledged_entry_is_lost_when_writers_are_killed_at_random_moments() {
     let folder = Folder::new("kill");
     let mut acknowledged = 0;
     for round in 0..rounds {
-        let mut writer = folder.start("write");
+        let mut writer = start(&folder, "write");
         let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
         // Killed after a number of acknowledgements that differs from round to round, in the middle of the next write.
         for line in lines
@@ -262,7 +329,7 @@ fn no_acknowledged_entry_is_lost_when_writers_are_killed_at_random_moments() {
             }
         }
         writer.wait().unwrap();
-        let store = Store::open(folder.0.join("store")).unwrap();
+        let store = Store::open(folder.store()).unwrap();
         for n in 0..acknowledged {
             let found = store
                 .get(&name(n))

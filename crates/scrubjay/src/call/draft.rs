@@ -17,6 +17,8 @@ use crate::tier::memory::Draft;
 #[derive(Debug, Default)]
 pub(crate) struct Own {
     pub(crate) time_to_live: Option<Duration>,
+    /// How long ago it was written, which counts towards its refresh.
+    pub(crate) age: Duration,
     pub(crate) weight: Option<u64>,
     pub(crate) tags: Vec<Tag>,
 }
@@ -101,7 +103,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let weight = own
             .weight
             .unwrap_or_else(|| weigher.map_or(1, |weigher| weigher(key, value)));
-        let life = options.lives.of_value(now, life, hash);
+        let life = options.lives.of_value(now, life, hash).aged(own.age);
         self.prepare(weight, life, now, tags)
     }
 

@@ -19,7 +19,7 @@ use crate::flight::cycle::{self, Entered};
 use crate::flight::{Flight, Landable};
 use crate::removal::RemovalCause;
 use crate::stats::Event;
-use crate::tier::below::{Below, Descent, Name, Patience, Raised, Ticket};
+use crate::tier::below::Ticket;
 use crate::tier::memory::Locked;
 
 use seize::Guard;
@@ -29,13 +29,13 @@ pub(crate) struct Leader<C, K, V>
 where
     C: Deref<Target = Core<K, V>>,
 {
-    core: C,
+    pub(super) core: C,
     flight: Option<Arc<Flight<K, V>>>,
     started: Option<Timestamp>,
     /// The thread that leads, whose counters this load is counted on.
     thread: usize,
     /// What a tier below noted when it had nothing.
-    ticket: Option<Ticket>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl<C, K, V> Leader<C, K, V>
@@ -55,56 +55,6 @@ where
         }
     }
 
-    /// Looks for the key in the tiers below.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn descend(
-        &mut self,
-        core: &Arc<Core<K, V>>,
-        patience: Patience,
-    ) -> Option<Raised<V>> {
-        let below = core.options.below.as_ref()?;
-        let key = self.key();
-        let name = self.name_below(&**below);
-        match below.find(core, key, name, patience) {
-            Descent::Found(raised) => Some(raised),
-            Descent::Missing(ticket) => {
-                self.ticket = Some(ticket);
-                None
-            }
-        }
-    }
-
-    fn name_below(&self, below: &dyn Below<K, V>) -> Name {
-        below.name(&|hasher| (self.core.options.feed)(self.key(), hasher))
-    }
-
-    /// Settles with what came from below: stores it in memory unless it was overtaken, and wakes the waiters.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn raise<A>(
-        &mut self,
-        entered: Entered,
-        answer: A,
-        raised: Raised<V>,
-    ) -> (A, Served) {
-        let own = Own {
-            time_to_live: raised.left,
-            tags: raised.tags,
-            ..Own::default()
-        };
-        let flight = self.flight();
-        let prepared = self
-            .core
-            .draft(&flight.key, &raised.value, flight.hash, own);
-        let hold = self.core.options.hold;
-        drop(entered);
-        let new = prepared.map(|prepared| (prepared, hold(raised.value)));
-        // Waiters begin again and find it in memory; who asked before an invalidation may look below once more.
-        self.write(RemovalCause::Replaced, new, |landing, _| drop(landing));
-        (answer, Served::Hit)
-    }
-
     /// Has the tiers below store what the load brought.
     fn lower(&mut self, value: &V, prepared: &Prepared) {
         if let (Some(below), Some(ticket)) = (&self.core.options.below, self.ticket.take()) {
@@ -113,7 +63,7 @@ where
         }
     }
 
-    fn flight(&self) -> &Arc<Flight<K, V>> {
+    pub(super) fn flight(&self) -> &Arc<Flight<K, V>> {
         self.flight
             .as_ref()
             .expect("a leader has its flight until it finishes")
@@ -289,7 +239,7 @@ where
     /// flight out of its table, and has the waiters woken by `land`.
     ///
     /// They are woken before anything is reported, because a listener may ask for what a waiter is loading.
-    fn write(
+    pub(super) fn write(
         &mut self,
         cause: RemovalCause,
         new: Option<(Prepared, Held<V>)>,
@@ -329,6 +279,11 @@ where
             true => land(landable, Written::Stored),
             false => land(landable, Written::NotStored),
         });
+    }
+
+    /// Ends without a load, which is none that failed; whoever waits begins again.
+    pub(crate) fn give_up(mut self) {
+        drop(self.leave());
     }
 
     /// Takes the flight out of its table without storing anything.
@@ -396,7 +351,7 @@ where
 
 /// What became of something to store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+pub(super) enum Written {
     Stored,
     /// It was not to be stored, or too heavy.
     NotStored,

@@ -153,6 +153,11 @@ fn chain() -> Vec<u64> {
     with_chain(|chain| chain.iter().map(|link| link.flight).collect())
 }
 
+/// Whether this thread is inside one of these loads.
+pub(crate) fn is_inside(any: impl Fn(u64) -> bool) -> bool {
+    with_chain(|chain| chain.iter().any(|link| any(link.flight)))
+}
+
 struct Wait {
     number: u64,
     chain: Vec<u64>,

@@ -1,6 +1,6 @@
 //! What the life of a call asks of the tiers below memory.
 //!
-//! Invariant: only the leader of a flight comes here, and whatever fails here is a miss. An entry is named by the bytes that
+//! Invariant: only the leader of a flight stores here or brings up what is here, and whatever fails here is a miss. An entry is named by the bytes that
 //! its key's `Hash` feeds, so that every borrowed form of a key finds it; that it is this key's is for the tier to decide,
 //! by comparing the key that it stored.
 
@@ -15,7 +15,7 @@
 use std::any::Any;
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::call::Core;
 use crate::entry::Tag;
@@ -28,6 +28,8 @@ pub(crate) struct Raised<V> {
     pub(crate) value: V,
     /// What is left of its life; `None`: endless.
     pub(crate) left: Option<Duration>,
+    /// How long ago it was written.
+    pub(crate) age: Duration,
     pub(crate) tags: Vec<Tag>,
 }
 
@@ -35,6 +37,8 @@ pub(crate) struct Raised<V> {
 pub(crate) enum Descent<V> {
     Found(Raised<V>),
     Missing(Ticket),
+    /// Another process loads it. To be asked again after this time.
+    Busy(Duration),
 }
 
 /// What a tier wants to know again when the load that follows a miss is over.
@@ -49,17 +53,32 @@ pub(crate) struct Lowered {
     pub(crate) tags: Vec<Tag>,
 }
 
-/// Whether a leader may wait for one of another process, and until when.
+/// How a leader asks for what is below.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Patience {
-    Until(Option<Instant>),
-    None,
+pub(crate) struct Visit {
+    /// The flight that it leads.
+    pub(crate) flight: u64,
+    /// What is this old is of no use.
+    pub(crate) oldest: Option<Duration>,
+    /// How often it was told to come back.
+    pub(crate) tries: u32,
+    /// Whether it comes back if another process loads the key; otherwise it loads as well.
+    pub(crate) waits: bool,
 }
 
 pub(crate) trait Below<K, V>: Send + Sync {
     fn name(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name;
     /// Looks for a key; if there is nothing, notes that its load begins.
-    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, patience: Patience) -> Descent<V>;
+    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<V>;
+    /// Looks for the key of this name that `is` the one; notes nothing.
+    fn look(
+        &self,
+        core: &Arc<Core<K, V>>,
+        name: Name,
+        is: &dyn Fn(&K) -> bool,
+    ) -> Option<(K, Raised<V>)>;
+    /// Counts a hit or a miss of a caller that only looked.
+    fn count(&self, is_hit: bool);
     /// Stores what a load brought.
     fn store(&self, ticket: Ticket, key: &K, value: &V, lowered: Lowered);
     /// Stores a value that makes all others of the key untrue.

@@ -1,22 +1,23 @@
 //! A store as the tier below the memory of one cache.
 //!
 //! A record's payload is the key and the value in postcard; a record is a hit only if its key is the very key that was asked
-//! for. Invariants: a store that fails is a miss; a thread that leads a key among processes waits for no other key, so
-//! no cycle of processes waits; and what other processes say of keys, tags and functions reaches the memory tier
-//! within some 20 ms, by a thread that reads one page and asks the index only if that changed.
+//! for. Invariants: a store that fails is a miss; a load that leads a key among processes, and whatever runs inside it,
+//! waits for no other key of another process, so no cycle of processes waits; and what other processes say of keys, tags
+//! and functions reaches the memory tier within some 20 ms, by a thread that reads one page and asks the index only if
+//! that changed.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Once, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::digest::{Digest, KeyEncoder};
-use super::flight::Lead;
+use super::flight::{self, Lead};
+use super::fork;
 use super::index::Target;
 use super::record::{Codec, Fence, Function, NewRecord, Record};
 use super::store::Store;
@@ -24,17 +25,16 @@ use crate::cache::Cache;
 use crate::call::Core;
 use crate::clock::nanos;
 use crate::error::{Error, ErrorKind};
-use crate::tier::below::{Below, BelowStats, Descent, Lowered, Name, Patience, Raised, Ticket};
+use crate::flight::cycle;
+use crate::tier::below::{Below, BelowStats, Descent, Lowered, Name, Raised, Ticket, Visit};
 
 /// Loads that take less than this are not worth a lock among processes.
 const WORTH_A_LOCK: Duration = Duration::from_millis(1);
 /// How often the page is read that tells of other processes' invalidations.
 const WATCH: Duration = Duration::from_millis(20);
 
-thread_local! {
-    /// How many keys this thread leads among processes.
-    static LEADS: Cell<u32> = const { Cell::new(0) };
-}
+/// The flights that lead a key among processes.
+static LEADING: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 pub(crate) struct Attached {
     store: Store,
@@ -55,31 +55,43 @@ struct Loading {
     name: Name,
     fence: Fence,
     begun: Instant,
-    lead: Option<CountedLead>,
+    lead: Option<FlightsLead>,
 }
 
-/// A lead, counted as its thread's unless it belongs to a task.
-struct CountedLead {
+/// The lead of a key among processes, and the flight that has it.
+struct FlightsLead {
     _lead: Lead,
-    is_counted: bool,
+    flight: u64,
 }
 
-impl Drop for CountedLead {
-    fn drop(&mut self) {
-        if self.is_counted {
-            LEADS.set(LEADS.get().saturating_sub(1));
-        }
-    }
-}
-
-impl CountedLead {
-    fn new(lead: Lead, is_counted: bool) -> Self {
-        LEADS.set(LEADS.get() + u32::from(is_counted));
+impl FlightsLead {
+    fn new(lead: Lead, flight: u64) -> Self {
+        let _inside = fork::enter();
+        leading().push(flight);
         Self {
             _lead: lead,
-            is_counted,
+            flight,
         }
     }
+}
+
+impl Drop for FlightsLead {
+    fn drop(&mut self) {
+        let _inside = fork::enter();
+        leading().retain(|other| *other != self.flight);
+    }
+}
+
+fn leading() -> MutexGuard<'static, Vec<u64>> {
+    LEADING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who leads a key among processes.
+enum Led {
+    Here(FlightsLead),
+    Elsewhere,
+    /// Nobody can be kept from loading, or it is not worth it.
+    Anybody,
 }
 
 fn add(counter: &AtomicU64) {
@@ -121,9 +133,16 @@ impl Attached {
         *key.finish().as_bytes()
     }
 
-    fn lookup<K, V>(&self, core: &Core<K, V>, key: &K, name: Name) -> Option<Raised<V>>
+    /// Looks for the record of a name whose key `is` the one, unless it is older than `oldest`.
+    fn lookup<K, V>(
+        &self,
+        core: &Core<K, V>,
+        name: Name,
+        is: impl FnOnce(&K) -> bool,
+        oldest: Option<Duration>,
+    ) -> Option<(K, Raised<V>)>
     where
-        K: Serialize,
+        K: DeserializeOwned,
         V: DeserializeOwned,
     {
         // SeqCst: whoever failed to invalidate is believed at once.
@@ -132,29 +151,24 @@ impl Attached {
         }
         let record = self.store.get(&Self::digest(name))?;
         let now = core.options.clock.calendar();
-        let is_ours = record.head.function == self.function && record.head.codec == Codec::POSTCARD;
-        if !is_ours || !record.head.is_fresh(now) {
+        let head = &record.head;
+        let is_ours = head.function == self.function && head.codec == Codec::POSTCARD;
+        let age = now.duration_since(head.written).unwrap_or_default();
+        if !is_ours || !head.is_fresh(now) || oldest.is_some_and(|oldest| age >= oldest) {
             return None;
         }
-        let left = record.head.expires;
+        let left = head.expires;
         let left = left.map(|end| end.duration_since(now).unwrap_or_default());
-        let tags = record
-            .head
-            .tags
-            .iter()
-            .map(|tag| tag.as_str().into())
-            .collect();
-        match value_of(key, record) {
-            Ok(value) => Some(Raised {
-                value: value?,
-                left,
-                tags,
-            }),
-            Err(error) => {
-                self.failed(&error);
-                None
-            }
-        }
+        let tags = head.tags.iter().map(|tag| tag.as_str().into()).collect();
+        let found = pair_of(record, is).inspect_err(|error| self.failed(error));
+        let (key, value) = found.ok()??;
+        let raised = Raised {
+            value,
+            left,
+            age,
+            tags,
+        };
+        Some((key, raised))
     }
 
     fn is_worth_a_lock(&self) -> bool {
@@ -174,21 +188,18 @@ impl Attached {
         self.load_nanos.store(mean.max(1), Ordering::Relaxed);
     }
 
-    /// Becomes the leader of a key among processes, or waits until another one's value is there.
-    fn lead(&self, name: Name, patience: Patience) -> Option<CountedLead> {
-        if !self.is_worth_a_lock() {
-            return None;
+    /// Tries to become the leader of a key among processes.
+    fn lead(&self, name: Name, visit: Visit) -> Led {
+        // Who was told to come back goes on waiting, whatever other keys cost meanwhile.
+        if visit.tries == 0 && !self.is_worth_a_lock() {
+            return Led::Anybody;
         }
-        let digest = Self::digest(name);
-        let lead = match patience {
-            Patience::Until(deadline) if LEADS.get() == 0 => {
-                self.store.lead_or_wait(&digest, deadline, |_| true)
-            }
-            _ => self.store.try_lead(&digest),
-        };
-        let lead = lead.inspect_err(|_| add(&self.failures)).ok()??;
-        let is_counted = matches!(patience, Patience::Until(_));
-        Some(CountedLead::new(lead, is_counted))
+        let lead = self.store.try_lead(&Self::digest(name));
+        match lead.inspect_err(|_| add(&self.failures)) {
+            Ok(Some(lead)) => Led::Here(FlightsLead::new(lead, visit.flight)),
+            Ok(None) => Led::Elsewhere,
+            Err(_) => Led::Anybody,
+        }
     }
 
     fn put<K: Serialize, V: Serialize>(
@@ -257,21 +268,28 @@ impl Attached {
     }
 }
 
-/// The value in a record, if it is this key's.
-fn value_of<K: Serialize, V: DeserializeOwned>(
-    key: &K,
+/// The key and the value in a record, if the key `is` the one that was asked for.
+fn pair_of<K: DeserializeOwned, V: DeserializeOwned>(
     record: Record,
-) -> Result<Option<V>, Error> {
+    is: impl FnOnce(&K) -> bool,
+) -> Result<Option<(K, V)>, Error> {
     let undecodable = |cause| {
         Error::new(ErrorKind::Codec, "disk tier: a value cannot be decoded").with_source(cause)
     };
     let bytes = record.payload.into_bytes()?;
-    let key = postcard::to_stdvec(key).map_err(undecodable)?;
-    let Some(rest) = bytes.strip_prefix(&*key) else {
+    let (key, rest) = postcard::take_from_bytes(&bytes).map_err(undecodable)?;
+    if !is(&key) {
         return Ok(None);
-    };
+    }
     let (value, rest) = postcard::take_from_bytes(rest).map_err(undecodable)?;
-    Ok(rest.is_empty().then_some(value))
+    Ok(rest.is_empty().then_some((key, value)))
+}
+
+/// Whether this thread is inside a load that leads a key among processes, for which another process may wait.
+fn keeps_others_waiting() -> bool {
+    let _inside = fork::enter();
+    let leading = leading();
+    cycle::is_inside(|flight| leading.contains(&flight))
 }
 
 /// Collects what a `Hash` feeds.
@@ -296,23 +314,29 @@ where
         self.name_of(feed)
     }
 
-    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, patience: Patience) -> Descent<V> {
+    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<V> {
         self.watch(core);
         let fence = self.store.fence();
-        let mut found = self.lookup(core, key, name);
+        let look = || self.lookup(core, name, |other| other == key, visit.oldest);
+        let mut found = look();
         let mut lead = None;
         if found.is_none() {
-            lead = self.lead(name, patience);
-            // Somebody may have stored it between the lookup and the lead.
-            if self.is_worth_a_lock() {
-                found = self.lookup(core, key, name);
+            match self.lead(name, visit) {
+                Led::Here(taken) => {
+                    lead = Some(taken);
+                    // Somebody may have stored it between the lookup and the lead.
+                    found = look();
+                }
+                Led::Elsewhere if visit.waits && !keeps_others_waiting() => {
+                    return Descent::Busy(flight::pause(visit.tries));
+                }
+                Led::Elsewhere | Led::Anybody => {}
             }
         }
-        if let Some(found) = found {
-            add(&self.hits);
+        Below::<K, V>::count(self, found.is_some());
+        if let Some((_, found)) = found {
             return Descent::Found(found);
         }
-        add(&self.misses);
         let begun = Instant::now();
         Descent::Missing(Box::new(Loading {
             name,
@@ -320,6 +344,20 @@ where
             begun,
             lead,
         }))
+    }
+
+    fn look(
+        &self,
+        core: &Arc<Core<K, V>>,
+        name: Name,
+        is: &dyn Fn(&K) -> bool,
+    ) -> Option<(K, Raised<V>)> {
+        self.watch(core);
+        self.lookup(core, name, is, None)
+    }
+
+    fn count(&self, is_hit: bool) {
+        add(if is_hit { &self.hits } else { &self.misses });
     }
 
     fn store(&self, ticket: Ticket, key: &K, value: &V, lowered: Lowered) {

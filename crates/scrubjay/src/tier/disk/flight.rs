@@ -67,24 +67,12 @@ pub(super) fn is_led(directory: &Directory, digest: &Digest) -> io::Result<bool>
     os::is_byte_locked(&open(directory, digest)?, offset(digest))
 }
 
-/// How long to wait before asking again: from 0.2 to 10 ms, growing by half, with chance so that waiters spread.
-#[derive(Debug)]
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub(crate) fn new() -> Self {
-        Self(Duration::from_micros(200))
-    }
-
-    pub(crate) fn next(&mut self) -> Duration {
-        let now = self.0;
-        self.0 = (now * 3 / 2).min(Duration::from_millis(10));
-        let chance = super::values::new_id().cast_unsigned() % 256;
-        now - now * u32::try_from(chance).unwrap_or(0) / 1024
-    }
-
-    /// Waits on this thread.
-    pub(crate) fn wait(&mut self) {
-        std::thread::sleep(self.next());
-    }
+/// How long to wait before asking again, after this many times: from 0.2 to 10 ms, growing by half, with chance so that
+/// waiters spread.
+pub(crate) fn pause(tries: u32) -> Duration {
+    let longest = Duration::from_millis(10);
+    let grown = (0..tries.min(10)).fold(Duration::from_micros(200), |pause, _| pause * 3 / 2);
+    let pause = grown.min(longest);
+    let chance = super::values::new_id().cast_unsigned() % 256;
+    pause - pause * u32::try_from(chance).unwrap_or(0) / 1024
 }

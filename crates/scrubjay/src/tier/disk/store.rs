@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::digest::Digest;
-use super::flight::{self, Backoff, Lead};
+use super::flight::{self, Lead};
 use super::fork;
 use super::format::{self, Stored};
 use super::index::{FunctionStats, Index, Invalidation, Op, Row, Target};
@@ -340,7 +340,7 @@ impl Store {
         deadline: Option<Instant>,
         suffices: impl Fn(&Head) -> bool,
     ) -> Result<Option<Lead>, Error> {
-        let mut backoff = Backoff::new();
+        let mut tries = 0;
         loop {
             if let Some(lead) = self.try_lead(digest)? {
                 return Ok(Some(lead));
@@ -353,7 +353,8 @@ impl Store {
             {
                 return Ok(None);
             }
-            backoff.wait();
+            std::thread::sleep(flight::pause(tries));
+            tries += 1;
         }
     }
 
