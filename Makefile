@@ -26,7 +26,7 @@ test: tools ## Run every test that CI runs
 	$(CARGO) test --workspace --exclude scrubjay-cli
 	$(CARGO) test -p scrubjay-cli
 	$(CARGO) test -p scrubjay --features disk --lib tier::disk
-	for test in store cache flights processes faults memoize; do \
+	for test in store cache flights processes faults memoize usage; do \
 	  $(CARGO) test -p scrubjay --features disk --test disk_$$test; \
 	done
 	$(CARGO) test -p scrubjay --features disk --doc disk

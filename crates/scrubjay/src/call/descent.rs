@@ -177,7 +177,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         is: &dyn Fn(&K) -> bool,
     ) -> Option<V> {
         let found = below.look(self, name, is);
-        below.count(found.is_some());
+        below.count(found.as_ref().map(|(_, raised)| raised));
         let (key, raised) = found?;
         self.promote(hash, below, name, key);
         Some(raised.value)

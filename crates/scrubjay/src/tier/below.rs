@@ -30,6 +30,8 @@ pub(crate) struct Raised<V> {
     pub(crate) left: Option<Duration>,
     /// How long ago it was written.
     pub(crate) age: Duration,
+    /// How long its load took.
+    pub(crate) load_cost: Duration,
     pub(crate) tags: Vec<Tag>,
 }
 
@@ -77,8 +79,8 @@ pub(crate) trait Below<K, V>: Send + Sync {
         name: Name,
         is: &dyn Fn(&K) -> bool,
     ) -> Option<(K, Raised<V>)>;
-    /// Counts a hit or a miss of a caller that only looked.
-    fn count(&self, is_hit: bool);
+    /// Counts what a caller that only looked found, or a miss.
+    fn count(&self, found: Option<&Raised<V>>);
     /// Stores what a load brought.
     fn store(&self, ticket: Ticket, key: &K, value: &V, lowered: Lowered);
     /// Stores a value that makes all others of the key untrue.

@@ -21,6 +21,7 @@ mod queue;
 mod record;
 mod shared;
 mod store;
+mod usage;
 mod values;
 mod verify;
 
@@ -30,6 +31,7 @@ pub use index::FunctionStats;
 pub use options::{Durability, StoreBuilder};
 pub use record::{Codec, Fence, Function, Head, NewRecord, Payload, Record};
 pub use store::{Heads, Store, StoreStats};
+pub use usage::{Event, Usage};
 pub use verify::{Progress, Report};
 
 pub(crate) use attached::Attached;
@@ -48,5 +50,8 @@ pub fn decode_anything(bytes: &[u8]) {
     let _ = format::parse_unchecked(&digest, &function, bytes);
     if let Some(page) = bytes.first_chunk() {
         let _ = generation::decode(page);
+    }
+    if let Some(slot) = bytes.first_chunk() {
+        usage::decode(slot);
     }
 }

@@ -21,6 +21,7 @@ use super::fork;
 use super::index::Target;
 use super::record::{Codec, Fence, Function, NewRecord, Record};
 use super::store::Store;
+use super::usage::Event;
 use crate::cache::Cache;
 use crate::call::Core;
 use crate::clock::nanos;
@@ -157,7 +158,7 @@ impl Attached {
         if !is_ours || !head.is_fresh(now) || oldest.is_some_and(|oldest| age >= oldest) {
             return None;
         }
-        let left = head.expires;
+        let (load_cost, left) = (head.load_cost, head.expires);
         let left = left.map(|end| end.duration_since(now).unwrap_or_default());
         let tags = head.tags.iter().map(|tag| tag.as_str().into()).collect();
         let found = pair_of(record, is).inspect_err(|error| self.failed(error));
@@ -166,6 +167,7 @@ impl Attached {
             value,
             left,
             age,
+            load_cost,
             tags,
         };
         Some((key, raised))
@@ -333,8 +335,9 @@ where
                 Led::Elsewhere | Led::Anybody => {}
             }
         }
-        Below::<K, V>::count(self, found.is_some());
-        if let Some((_, found)) = found {
+        let found = found.map(|(_, raised)| raised);
+        Below::<K, V>::count(self, found.as_ref());
+        if let Some(found) = found {
             return Descent::Found(found);
         }
         let begun = Instant::now();
@@ -356,8 +359,15 @@ where
         self.lookup(core, name, is, None)
     }
 
-    fn count(&self, is_hit: bool) {
-        add(if is_hit { &self.hits } else { &self.misses });
+    fn count(&self, found: Option<&Raised<V>>) {
+        match found {
+            Some(raised) => {
+                add(&self.hits);
+                let hit = Event::Hit(raised.load_cost);
+                self.store.count(&self.function.name, hit);
+            }
+            None => add(&self.misses),
+        }
     }
 
     fn store(&self, ticket: Ticket, key: &K, value: &V, lowered: Lowered) {
@@ -366,6 +376,7 @@ where
         };
         let took = loading.begun.elapsed();
         self.learn_cost(took);
+        self.store.count(&self.function.name, Event::Load(took));
         let record = NewRecord::new(Self::digest(loading.name), self.function.clone())
             .fence(loading.fence)
             .load_cost(took);

@@ -66,6 +66,10 @@ impl Directory {
         self.0.join("gen")
     }
 
+    pub(crate) fn usage(&self) -> PathBuf {
+        self.0.join("usage")
+    }
+
     /// The folder inside in which this version keeps its store when a newer one has the outer.
     pub(crate) fn beside_newer(&self) -> io::Result<Self> {
         let path = self.0.join("format-1");

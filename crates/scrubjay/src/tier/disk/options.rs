@@ -29,12 +29,15 @@ pub enum Durability {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Options {
     pub(crate) capacity_bytes: u64,
+    /// Whether somebody asked for this capacity; if not, the folder's own counts.
+    pub(crate) is_capacity_given: bool,
     pub(crate) durability: Durability,
     pub(crate) write_through: bool,
     pub(crate) allow_network: bool,
 }
 
-const SMALLEST: u64 = 1 << 20;
+/// The smallest capacity.
+pub(super) const SMALLEST: u64 = 1 << 20;
 /// What the folder takes besides data and log: the shared memory of the index, the page, the files for locks.
 const OVERHEAD: u64 = 128 << 10;
 
@@ -42,6 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             capacity_bytes: 1 << 30,
+            is_capacity_given: false,
             durability: Durability::default(),
             write_through: false,
             allow_network: false,
@@ -83,11 +87,13 @@ impl Options {
 pub struct StoreBuilder(Options);
 
 impl StoreBuilder {
-    /// Bounds the bytes that the folder takes, log and files included. Default: 1 GiB; at least 1 MiB.
+    /// Bounds the bytes that the folder takes, log and files included; at least 1 MiB. The folder remembers it with the
+    /// next write. Default: what the folder remembers, at first 1 GiB.
     ///
     /// See [`StoreBuilder`] for an example.
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.0.capacity_bytes = bytes;
+        self.0.is_capacity_given = true;
         self
     }
 

@@ -16,6 +16,7 @@ use super::generation::Generation;
 use super::index::{Applied, Index, Op, Put, Sqlite, Unusable};
 use super::queue::{Pending, Queue, Wake, Write};
 use super::record::Head;
+use super::usage;
 use super::{Durability, LARGE, Options, error, values};
 use crate::error::{Error, ErrorKind};
 
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     pub(super) origin: i64,
     pub(super) queue: Arc<Queue>,
     pub(super) counters: Counters,
+    pub(super) usage: usage::Counts,
     fork: u64,
     logged: AtomicBool,
     has_thread: AtomicBool,
@@ -79,8 +81,9 @@ impl Shared {
             .map_err(|cause| error::folder(path, cause))?;
         let inode = inode(&directory.index());
         Ok(Arc::new_cyclic(|this| Self {
+            usage: usage::Counts::new(directory.usage()),
             directory,
-            options: options.clone(),
+            options: index.options().clone(),
             index: ManuallyDrop::new(index),
             generation,
             origin,
@@ -147,12 +150,13 @@ impl Shared {
         })
     }
 
-    /// Waits until all that is queued is applied. In a forked child there is nothing: the queue is its parent's.
+    /// Waits until all that is queued is applied, and what was counted is written. In a forked child there is nothing: the queue is its parent's.
     pub(super) fn settle(&self) {
         if self.fork == fork::generation() {
             let _inside = fork::enter();
             // A failure was counted and said.
             let _ = self.drain(Vec::new());
+            self.usage.write();
         }
     }
 
@@ -256,6 +260,7 @@ impl Drop for Shared {
             return;
         }
         self.settle();
+        self.index.tidy();
         drop_index(&mut self.index);
     }
 }

@@ -17,6 +17,7 @@ use super::options::{Options, StoreBuilder};
 use super::queue::{Pending, Write};
 use super::record::{Fence, Head, Held, NewRecord, Payload, Record};
 use super::shared::{Shared, bucket, count};
+use super::usage::{Event, Usage};
 use super::values;
 use super::verify::{self, Progress, Report};
 use super::{LARGEST, error};
@@ -82,6 +83,9 @@ pub struct StoreStats {
     pub capacity_bytes: u64,
     /// What each function has, the largest first.
     pub functions: Vec<FunctionStats>,
+    /// What was asked of each function by all processes since the folder was made, as far as it was
+    /// [counted](Store::count); those that saved most first.
+    pub usage: Vec<Usage>,
     /// Lookups that found a record.
     pub hits: u64,
     /// Lookups that found none.
@@ -248,7 +252,7 @@ impl Store {
     }
 
     /// Returns a folder for files that are being written, on the file system of the store. Files older than an hour may
-    /// be swept, but not one named `live-` and a digest while that digest is led.
+    /// be swept, but not one named `live-` and a digest while that digest is led, nor one that is locked.
     ///
     /// # Errors
     ///
@@ -513,6 +517,7 @@ impl Store {
                 log_bytes: log.map_or(0, |log| log.len()),
                 capacity_bytes: shared.options.capacity_bytes,
                 functions: shared.index.functions()?,
+                usage: shared.usage.read(),
                 hits: counter(&counters.hits),
                 misses: counter(&counters.misses),
                 written: counter(&counters.written),
@@ -520,6 +525,32 @@ impl Store {
                 failures: counter(&counters.failures),
             })
         })
+    }
+
+    /// Counts what a caller got, for the statistics of a function. Caches that have this store below them count by
+    /// themselves.
+    ///
+    /// Costs the lock of a table in memory; at most once a second, and when a handle of the store goes, the counts are
+    /// added to a file in the folder. What a process counted in its last second is lost if it is killed.
+    ///
+    /// ```
+    /// # use scrubjay::disk::{Event, Store};
+    /// # use std::time::Duration;
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-count-{}", std::process::id()));
+    /// let store = Store::open(&dir)?;
+    /// store.count("report", Event::Load(Duration::from_secs(3)));
+    /// store.count("report", Event::Hit(Duration::from_secs(3)));
+    /// let usage = &store.stats()?.usage[0];
+    /// assert_eq!((usage.function.as_str(), usage.hits, usage.loads), ("report", 1, 1));
+    /// assert_eq!(usage.time_saved, Duration::from_secs(3));
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn count(&self, function: &str, event: Event) {
+        let _ = self.inside(|shared| {
+            shared.usage.count(function, event);
+            Ok(())
+        });
     }
 
     /// Compares every byte of every entry with its checksum, and has the index check itself. Changes nothing.

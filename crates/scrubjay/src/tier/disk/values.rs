@@ -215,7 +215,7 @@ impl Read for Checked {
 }
 
 /// Removes scratch and value files that nobody will name any more: `is_named` asks the index, and `is_led` whether
-/// somebody still writes the scratch file of a digest, which is named `live-` and the digest.
+/// somebody still writes the scratch file of a digest, which is named `live-` and the digest. Locked files stay too.
 pub(crate) fn sweep(
     directory: &Directory,
     mut is_named: impl FnMut(i64) -> bool,
@@ -230,7 +230,8 @@ pub(crate) fn sweep(
         let name = entry.file_name();
         let live = name.to_str().and_then(|name| name.strip_prefix("live-"));
         let digest = live.and_then(|digits| digits.parse().ok());
-        if !digest.is_some_and(|digest| is_led(&digest)) {
+        let is_led = digest.is_some_and(|digest| is_led(&digest));
+        if !is_led && !is_locked(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -241,6 +242,12 @@ pub(crate) fn sweep(
             }
         }
     }
+}
+
+/// Whether somebody has a lock on a file, and so is still there.
+fn is_locked(path: &Path) -> bool {
+    let tried = File::open(path).map(|file| file.try_lock_shared());
+    matches!(tried, Ok(Err(fs::TryLockError::WouldBlock)))
 }
 
 /// The number in the name of a file; `None` for a foreign one, which is left alone.

@@ -4,6 +4,8 @@
 //! are the least recently used of rows that chance picked, so no order is kept. Invariant: pages in use, value files
 //! and the most that the log may grow to are together no more than the capacity, after every batch.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, params};
 
 use super::schema::FILE_BYTES;
@@ -86,6 +88,19 @@ fn sample(step: &Step<'_>) -> rusqlite::Result<Vec<Old>> {
     seen.sort_by_key(|(bucket, row)| (*bucket, row.id));
     seen.dedup_by_key(|(_, row)| row.id);
     Ok(seen.into_iter().take(LEAVE).map(|(_, row)| row).collect())
+}
+
+/// The longest log that a closed store leaves. Whoever opens it first reads all of it: a `scrubjay run` for each answer.
+const LOG_AT_REST: u64 = 512 << 10;
+
+/// Empties a longer log when a store is closed, unless others use the folder: then the last of them does.
+pub(super) fn tidy(index: &Sqlite, connection: &Connection) {
+    let log = std::fs::metadata(index.directory.log()).map_or(0, |log| log.len());
+    if log > LOG_AT_REST && connection.busy_timeout(Duration::ZERO).is_ok() {
+        let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        // A log that stays costs time, nothing else.
+        drop(emptied);
+    }
 }
 
 /// Empties the log if it has grown to half of what it may. Others that read or write may prevent it; then the next

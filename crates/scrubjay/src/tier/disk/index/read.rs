@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row as Found, params};
 
-use super::schema::FORGOTTEN;
+use super::schema::{CAPACITY, FORGOTTEN};
 use super::{FunctionStats, Invalidation, Row, Target};
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::record::Function;
@@ -56,6 +56,14 @@ pub(super) fn forgotten(reader: &Connection) -> rusqlite::Result<u64> {
     let mut statement = reader.prepare_cached("SELECT v FROM m WHERE k = ?1")?;
     let number: i64 = statement.query_row([FORGOTTEN], |row| row.get(0))?;
     Ok(number.max(0).cast_unsigned())
+}
+
+/// The capacity that the folder remembers, if any.
+pub(super) fn capacity(reader: &Connection) -> rusqlite::Result<Option<u64>> {
+    let sql = "SELECT v FROM m WHERE k = ?1 AND v > 0";
+    reader
+        .query_row(sql, [CAPACITY], |row| row.get(0))
+        .optional()
 }
 
 pub(super) fn invalidations(

@@ -19,6 +19,7 @@ pub(super) const VERSION: i64 = 1;
 /// The keys of table `m`.
 pub(super) const FILE_BYTES: i64 = 1;
 pub(super) const FORGOTTEN: i64 = 2;
+pub(super) const CAPACITY: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE f(id INTEGER PRIMARY KEY, name TEXT NOT NULL, code TEXT NOT NULL, UNIQUE(name, code));

@@ -15,6 +15,7 @@ use super::{read, write};
 use crate::error::{Error, ErrorKind};
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::directory::Directory;
+use crate::tier::disk::options::SMALLEST;
 use crate::tier::disk::{Options, error};
 
 pub(crate) struct Sqlite {
@@ -62,13 +63,31 @@ impl Sqlite {
                 return Err(Unusable::Failed(Error::new(ErrorKind::Version, message)));
             }
         }
+        let mut options = options.clone();
+        if let Some(capacity) = read::capacity(&reader).map_err(unusable)?
+            && !options.is_capacity_given
+        {
+            options.capacity_bytes = capacity.max(SMALLEST);
+        }
         Ok(Self {
             directory: directory.clone(),
-            options: options.clone(),
+            options,
             origin,
             readers: Mutex::new(vec![reader]),
             writer: Mutex::new(None),
         })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// To be called when the store is closed.
+    pub(crate) fn tidy(&self) {
+        let writer = lock(&self.writer).take();
+        if let Some(connection) = writer.or_else(|| lock(&self.readers).pop()) {
+            super::evict::tidy(self, &connection);
+        }
     }
 
     fn read<R>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> Result<R, Error> {

@@ -7,9 +7,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::evict;
 use super::read::{forgotten, last_invalidation, parts};
-use super::schema::{FILE_BYTES, FORGOTTEN};
+use super::schema::{CAPACITY, FILE_BYTES, FORGOTTEN};
 use super::sqlite::Sqlite;
 use super::{Applied, Op, Put, Target};
+use crate::tier::disk::Options;
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::format::nanos_of;
 use crate::tier::disk::record::Function;
@@ -37,6 +38,7 @@ pub(super) fn apply(
     for op in batch {
         step.run(op)?;
     }
+    step.remember_capacity(&index.options)?;
     evict::make_room(&mut step, &index.options)?;
     let applied = step.commit()?;
     evict::checkpoint(index, connection);
@@ -74,6 +76,19 @@ impl Step<'_> {
                 found.map_or(Ok(()), |old| self.remove(&old))
             }
         }
+    }
+
+    /// Notes a capacity that somebody asked for, for those who do not.
+    fn remember_capacity(&self, options: &Options) -> rusqlite::Result<()> {
+        if options.is_capacity_given {
+            let sql = "INSERT INTO m(k, v) VALUES (?1, ?2) ON CONFLICT(k) DO UPDATE SET v = ?2 WHERE v <> ?2";
+            let mut statement = self.transaction.prepare_cached(sql)?;
+            statement.execute(params![
+                CAPACITY,
+                options.capacity_bytes.min(i64::MAX as u64)
+            ])?;
+        }
+        Ok(())
     }
 
     fn commit(self) -> rusqlite::Result<Applied> {
