@@ -137,12 +137,12 @@ fn at(path: &Path, error: &io::Error) -> Failure {
 
 /// What was done; on standard error where standard output has the entries.
 fn tell(global: &Global, on_stderr: bool, what: &str, number: u64) -> Result<ExitCode> {
-    let noun = if number == 1 { "entry" } else { "entries" };
+    let line = format!("{what} {}", output::counted(number, "entry", "entries"));
     match (global.json, on_stderr) {
         (true, true) => eprintln!("{}", json!({ what: number })),
         (true, false) => output::json(&json!({ what: number }))?,
-        (false, true) => output::complain(&format!("{what} {number} {noun}")),
-        (false, false) => output::line(&format!("{what} {number} {noun}"))?,
+        (false, true) => output::complain(&line),
+        (false, false) => output::line(&line)?,
     }
     Ok(ExitCode::SUCCESS)
 }

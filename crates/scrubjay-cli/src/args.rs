@@ -59,7 +59,7 @@ pub struct Global {
     )]
     #[arg(value_hint = ValueHint::DirPath)]
     pub store: Option<PathBuf>,
-    /// Write JSON, one object a line, instead of text for people
+    /// Write JSON, one object a line, instead of text for people; `run` writes its one to standard error
     #[arg(long, global = true)]
     pub json: bool,
     /// When to use colour
@@ -115,6 +115,9 @@ The command reads an empty standard input unless --stdin is given.
 
 However many ask at once, one command runs; the others print its output as it comes and end as it ends.
 If it is killed, one of them starts it again and goes on after what was already printed.
+
+--json says the same as --verbose as one object, the last line of standard error: key, function, source (hit, stale,
+stale-if-error, waited, miss, warming, busy), code or signal, load_cost_seconds, and why it was not_stored.
 
 A failing command's answer is not stored, except with --fail-ttl. A store that cannot be used is no reason
 not to run: the command runs as if scrubjay were not there, with one warning on standard error.";

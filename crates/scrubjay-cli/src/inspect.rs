@@ -20,6 +20,15 @@ use crate::run::key::Facts;
 pub const SHORT_KEY: usize = 12;
 
 impl Selection {
+    /// All of them.
+    pub fn everything() -> Self {
+        Self {
+            function: None,
+            tag: None,
+            older: None,
+        }
+    }
+
     /// Whether nothing narrows it.
     pub fn is_everything(&self) -> bool {
         self.function.is_none() && self.tag.is_none() && self.older.is_none()

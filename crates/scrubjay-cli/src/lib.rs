@@ -1,6 +1,7 @@
 //! The `scrubjay` command: remembers what commands returned, and looks into stores.
 //!
-//! The plot is here; each subcommand is in the module of its name or of its group.
+//! The plot is here; each subcommand is in the module of its name or of its group. This is a library only so that the
+//! program is small and its decoders can be fuzzed; nothing here is for other programs.
 
 mod archive;
 mod args;
@@ -19,7 +20,8 @@ use clap::Parser;
 
 use args::{Arguments, Command};
 
-fn main() -> ExitCode {
+/// Does what the arguments of this process ask for.
+pub fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
     output::set_color(global.color);
     let outcome = match command {

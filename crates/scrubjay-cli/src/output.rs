@@ -107,10 +107,17 @@ pub fn bytes(number: u64) -> String {
     indicatif::BinaryBytes(number).to_string()
 }
 
+/// A number and what it counts: `1 entry`, `2 entries`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{number} {noun}")
+}
+
 /// A duration in its largest unit: `3m`, `2h`, `850ms`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
+        0 if duration.is_zero() => "0s".to_owned(),
         0 if duration.as_millis() == 0 => format!("{}µs", duration.as_micros()),
         0 => format!("{}ms", duration.as_millis()),
         1..10 => format!("{:.1}s", duration.as_secs_f64()),

@@ -55,8 +55,8 @@ fn tell(global: &Global, what: &str, number: u64) -> Result<ExitCode> {
     if global.json {
         output::json(&json!({ what: number }))?;
     } else {
-        let noun = if number == 1 { "entry" } else { "entries" };
-        output::line(&format!("{} {number} {noun}", what.replace('_', " ")))?;
+        let entries = output::counted(number, "entry", "entries");
+        output::line(&format!("{} {entries}", what.replace('_', " ")))?;
     }
     Ok(ExitCode::SUCCESS)
 }

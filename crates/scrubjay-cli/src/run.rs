@@ -4,8 +4,10 @@
 //!
 //! A hit is the short way through [`Job::answer`]: key, lookup, replay; no thread, no lock, no signal handler.
 
+mod answer;
 mod artefact;
 mod child;
+mod cycle;
 pub mod dependency;
 pub mod frames;
 pub mod key;
@@ -30,9 +32,11 @@ use crate::args::{self, Global, KeyOptions};
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, RUN, USAGE};
 use crate::output::{self, complain};
 use crate::store;
+use answer::{Answer, Source};
+use cycle::Ancestors;
 use frames::Exit;
 use key::{Key, State, Subject};
-use leader::{Leader, Outcome};
+use leader::Leader;
 use printer::Printer;
 use replay::Broken;
 use stdin::Input;
@@ -40,8 +44,6 @@ use waiter::Waited;
 
 /// Set for the process that refreshes in the background; never passed on to a command.
 pub const BACKGROUND: &str = "SCRUBJAY_BACKGROUND";
-/// The digests of the runs that a process is part of, for those that would wait for themselves.
-const LEADING: &str = "SCRUBJAY_LEADING";
 
 /// Everything that is known about a run before it is answered.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub struct Job {
     states: Vec<State>,
     key: Key,
     input: Option<Input>,
+    /// The runs that this one is part of.
+    ancestors: Ancestors,
     function: Function,
     tags: Vec<String>,
     ttl: Option<Duration>,
@@ -72,33 +76,6 @@ enum Use {
     Stale,
     IfError,
     None,
-}
-
-/// An answer: how it ended, and where it came from.
-struct Answer {
-    exit: Exit,
-    from: &'static str,
-    not_stored: Option<String>,
-}
-
-impl Answer {
-    fn new(exit: Exit, from: &'static str) -> Self {
-        Self {
-            exit,
-            from,
-            not_stored: None,
-        }
-    }
-}
-
-impl From<Outcome> for Answer {
-    fn from(outcome: Outcome) -> Self {
-        Self {
-            exit: outcome.exit,
-            from: "miss",
-            not_stored: outcome.not_stored,
-        }
-    }
 }
 
 /// Runs, or replays, and ends as the command did.
@@ -125,9 +102,14 @@ pub fn run(global: &Global, arguments: &args::Run) -> ExitCode {
     };
     match answer {
         Ok(answer) => {
-            if arguments.verbose {
-                report(global, &job, &answer);
+            if let Some(event) = answer.event() {
+                job.store.count(&job.function.name, event);
             }
+            if arguments.verbose || global.json {
+                answer.report(global, &job);
+            }
+            // Closes the store: what ends by a signal drops nothing.
+            drop(job);
             end(answer.exit)
         }
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => output::die_of_broken_pipe(),
@@ -159,6 +141,7 @@ impl Job {
             states,
             key,
             input,
+            ancestors: Ancestors::of_this_process(),
             function: Function::new(name, ""),
             tags: arguments.tags.clone(),
             ttl: arguments.ttl,
@@ -178,8 +161,8 @@ impl Job {
         if !known {
             refresh::start(self);
         }
-        let from = if known { "hit" } else { "warming" };
-        Ok(Answer::new(Exit::Code(0), from))
+        let source = if known { Source::Busy } else { Source::Warming };
+        Ok(Answer::absent(source))
     }
 
     fn answer(&mut self, background: bool) -> io::Result<Answer> {
@@ -192,13 +175,13 @@ impl Job {
         if !self.force {
             match self.stored() {
                 Some((record, Use::Fresh)) => {
-                    if let Some(answer) = self.replay(record, &mut printer, "hit")? {
+                    if let Some(answer) = self.replay(record, &mut printer, Source::Hit)? {
                         return Ok(answer);
                     }
                 }
                 Some((record, Use::Stale)) if !background => {
                     refresh::start(self);
-                    if let Some(answer) = self.replay(record, &mut printer, "stale")? {
+                    if let Some(answer) = self.replay(record, &mut printer, Source::Stale)? {
                         return Ok(answer);
                     }
                 }
@@ -210,7 +193,6 @@ impl Job {
                 Some((_, Use::None)) | None => {}
             }
         }
-        self.refuse_to_wait_for_itself()?;
         printer.muted |= fallback.is_some();
         let mut answer = self.compute(background, &mut printer)?;
         if let Some(record) = fallback {
@@ -224,10 +206,13 @@ impl Job {
         let lead = match self.try_lead() {
             Ok(Some(lead)) => lead,
             // Somebody refreshes already; there is nothing to wait for.
-            Ok(None) if background => return Ok(Answer::new(Exit::Code(0), "busy")),
-            Ok(None) => match waiter::wait(self, printer)? {
-                Waited::Ended(exit) => return Ok(Answer::new(exit, "waited")),
+            Ok(None) if background => return Ok(Answer::absent(Source::Busy)),
+            Ok(None) => match self.wait(printer)? {
+                Waited::Ended(exit) => {
+                    return Ok(Answer::new(exit, Source::Waited, Duration::ZERO));
+                }
                 Waited::Lead(lead) => lead,
+                Waited::Circle => return Ok(Leader::without_store(self, printer).run()?.into()),
                 Waited::InVain(error) => return self.run_alone(&error, printer),
             },
             Err(error) => return self.run_alone(&error, printer),
@@ -235,15 +220,22 @@ impl Job {
         // Somebody may have stored the answer between our lookup and our lead.
         if !self.force
             && let Some((record, Use::Fresh)) = self.stored()
-            && let Some(answer) = self.replay(record, printer, "hit")?
+            && let Some(answer) = self.replay(record, printer, Source::Hit)?
         {
             return Ok(answer);
         }
         Ok(Leader::new(self, lead, printer).run()?.into())
     }
 
+    fn wait(&self, printer: &mut Printer) -> io::Result<Waited> {
+        self.refuse_to_wait_for_itself()?;
+        waiter::wait(self, printer)
+    }
+
     /// Runs the command though the store cannot be written to.
     fn run_alone(&self, error: &io::Error, printer: &mut Printer) -> io::Result<Answer> {
+        // Nobody would notice the circle further down.
+        self.refuse_to_wait_for_itself()?;
         complain(&format!(
             "the store cannot be used: {error}; the answer is not remembered"
         ));
@@ -266,13 +258,16 @@ impl Job {
                 answer.exit
             ));
         }
-        if let Some(replayed) =
-            self.replay(chosen, &mut printer, "stale, for the command failed")?
-        {
-            if !answer.exit.is_success() {
-                answer.from = replayed.from;
+        if let Some(replayed) = self.replay(chosen, &mut printer, Source::StaleIfError)? {
+            if answer.exit.is_success() {
+                answer.exit = replayed.exit;
+            } else {
+                let not_stored = answer.not_stored.take();
+                *answer = Answer {
+                    not_stored,
+                    ..replayed
+                };
             }
-            answer.exit = replayed.exit;
         }
         Ok(())
     }
@@ -323,10 +318,11 @@ impl Job {
         &self,
         record: Record,
         printer: &mut Printer,
-        from: &'static str,
+        source: Source,
     ) -> io::Result<Option<Answer>> {
+        let cost = record.head.load_cost;
         match replay::stored(record.payload.reader(), self, printer) {
-            Ok(exit) => Ok(Some(Answer::new(exit, from))),
+            Ok(exit) => Ok(Some(Answer::new(exit, source, cost))),
             Err(Broken::Io(error)) => Err(error),
             Err(Broken::Damaged(trouble)) => {
                 complain(&format!(
@@ -338,7 +334,7 @@ impl Job {
             Err(Broken::Differs) => {
                 printer.begin_anew();
                 match self.store.get(&self.key.digest) {
-                    Some(record) => self.replay(record, printer, from),
+                    Some(record) => self.replay(record, printer, source),
                     None => Ok(None),
                 }
             }
@@ -351,16 +347,15 @@ impl Job {
             .map_err(io::Error::other)
     }
 
+    /// A run that asks for its own answer must not wait for it.
     fn refuse_to_wait_for_itself(&self) -> io::Result<()> {
-        let digest = self.key.digest.to_string();
-        let leading = std::env::var(LEADING).unwrap_or_default();
-        if leading.split(' ').any(|other| other == digest) {
-            let command = self.key.facts.command.join(" ");
-            return Err(io::Error::other(format!(
-                "`{command}` asks for its own answer and would wait for itself"
-            )));
+        if !self.ancestors.include(&self.key.digest) {
+            return Ok(());
         }
-        Ok(())
+        let command = self.key.facts.command.join(" ");
+        Err(io::Error::other(format!(
+            "`{command}` asks for its own answer and would wait for itself"
+        )))
     }
 }
 
@@ -395,31 +390,6 @@ fn cannot_start(options: &KeyOptions, error: &io::Error) -> ExitCode {
         _ => Failure::new(NOT_EXECUTABLE, format!("{name}: {error}")),
     };
     failure.report()
-}
-
-fn report(global: &Global, job: &Job, answer: &Answer) {
-    let line = match (global.json, &answer.not_stored) {
-        (true, not_stored) => serde_json::json!({
-            "key": job.key.digest.to_string(),
-            "from": answer.from,
-            "exit": answer.exit.to_string(),
-            "not_stored": not_stored,
-        })
-        .to_string(),
-        (false, None) => format!(
-            "{}, key {:.12}, {}",
-            answer.from, job.key.digest, answer.exit
-        ),
-        (false, Some(why)) => format!(
-            "{}, key {:.12}, {}; not stored: {why}",
-            answer.from, job.key.digest, answer.exit
-        ),
-    };
-    if global.json {
-        eprintln!("{line}")
-    } else {
-        complain(&line)
-    }
 }
 
 /// Ends as the command did.

@@ -40,7 +40,7 @@ pub fn open_or_create(directory: &Path, capacity: Option<u64>) -> Result<Store> 
 /// Opens a store that is there, to look at it or to change it.
 pub fn open(global: &Global) -> Result<Store> {
     let directory = directory(global)?;
-    if !directory.is_dir() {
+    if std::fs::symlink_metadata(directory.join("store.db")).is_err() {
         let hint = "`scrubjay run` makes one; --store or SCRUBJAY_STORE names another directory";
         return Err(Failure::new(
             STORE,

@@ -390,21 +390,12 @@ fn a_store_that_cannot_be_opened_costs_one_warning_and_nothing_else() {
 #[test]
 fn a_full_store_costs_one_warning_and_nothing_else() {
     let place = Place::new();
-    fs::create_dir(place.path("store")).unwrap();
-    let mount = |arguments: &[&str]| {
-        let status = std::process::Command::new(arguments[0])
-            .args(&arguments[1..])
-            .arg(place.path("store"))
-            .status();
-        status.is_ok_and(|status| status.success())
-    };
-    if !mount(&["mount", "-t", "tmpfs", "-o", "size=12m", "scrubjay-test"]) {
+    let Some(_mounted) = place.mount("store", "size=12m") else {
         eprintln!("skipped: mounting a small file system needs root");
         return;
-    }
+    };
     place.counted("work", "head -c 30000000 /dev/zero");
     let output = place.scrubjay(&["run", "--", "./work"]);
-    assert!(mount(&["umount", "-l"]));
     assert_eq!(
         (output.stdout.len(), output.status.code()),
         (30_000_000, Some(0))

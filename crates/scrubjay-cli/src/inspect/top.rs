@@ -124,17 +124,13 @@ fn draw(global: &Global, store: &Store, is_screen: bool) -> Result<()> {
             "recent": recent,
         }))?);
     }
-    output::line(&stats::tier_line(
-        total.entries,
-        total.used_bytes,
-        total.capacity_bytes,
-    ))?;
+    stats::print_tier(&total)?;
     output::line(&format!("\nrunning now: {}", running.len()))?;
     print_running(&running)?;
     output::line("\nwritten last:")?;
     print_recent(&recent)?;
     output::line("")?;
-    output::print_table(&stats::table(&stats::shares(store)?))?;
+    output::print_table(&stats::table(&stats::shares(store, &total.usage)))?;
     if is_screen {
         output::line("\nq ends")?;
     }
@@ -156,12 +152,7 @@ fn running(store: &Store) -> Vec<(String, Start)> {
 }
 
 fn recent(store: &Store) -> Result<Vec<Head>> {
-    let everything = Selection {
-        function: None,
-        tag: None,
-        older: None,
-    };
-    let mut heads = everything.of(store);
+    let mut heads = Selection::everything().of(store);
     heads.sort_by_key(|head| std::cmp::Reverse(head.written));
     heads.truncate(5);
     Ok(heads)

@@ -53,13 +53,8 @@ fn key_of(options: &KeyOptions) -> Result<Key> {
 
 /// The entry of a command whose key shares most with `asked`; the newest of several.
 fn nearest(store: &Store, asked: &Facts) -> Result<Option<(Head, Vec<Difference>)>> {
-    let everything = Selection {
-        function: None,
-        tag: None,
-        older: None,
-    };
     let mut best: Option<(usize, Head, Vec<Difference>)> = None;
-    for head in everything.of(store) {
+    for head in Selection::everything().of(store) {
         let Some(stored) = Facts::from_description(&head.description) else {
             continue;
         };
@@ -138,16 +133,20 @@ fn differences(stored: &Facts, asked: &Facts) -> Vec<Difference> {
 }
 
 fn tell_hit(global: &Global, head: &Head) -> Result<()> {
-    let left = life(head, SystemTime::now());
+    let key = head.digest.to_string();
     if global.json {
-        return Ok(output::json(
-            &json!({"known": true, "key": head.digest.to_string(), "left": left}),
-        )?);
+        let expires = head.expires.map(output::timestamp);
+        let answer = json!({"known": true, "key": key, "expires": expires});
+        return Ok(output::json(&answer)?);
     }
+    let left = match head.expires {
+        None => "never expires".to_owned(),
+        Some(_) => format!("{} left", life(head, SystemTime::now())),
+    };
     let age = output::age(head.written);
+    let key = &key[..SHORT_KEY];
     Ok(output::line(&format!(
-        "known: {:.*}, written {age} ago, {left} left",
-        SHORT_KEY, head.digest
+        "known: {key}, written {age} ago, {left}"
     ))?)
 }
 

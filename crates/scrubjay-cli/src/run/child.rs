@@ -5,7 +5,7 @@
 //! takes over may begin while this one still ends, and one that ignores SIGTERM goes on beside it.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -144,6 +144,15 @@ impl Child {
             // It may have ended by itself; then there is nobody to tell.
             let _ = kill_process(pid, signal);
         }
+    }
+
+    /// Reads what a pipe has; 0 is its end.
+    pub fn read(&mut self, stream: Stream, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match stream {
+            Stream::Stdout => self.stdout.as_mut().map(|pipe| pipe.read(buffer)),
+            Stream::Stderr => self.stderr.as_mut().map(|pipe| pipe.read(buffer)),
+        };
+        read.unwrap_or(Ok(0))
     }
 
     /// Closes our end of a pipe: the command learns, when it writes next, that nobody reads.

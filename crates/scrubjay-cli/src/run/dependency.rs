@@ -98,10 +98,18 @@ pub fn short(hash: &blake3::Hash) -> String {
 }
 
 /// The digest of everything that `reader` gives.
-pub fn digest_of(reader: impl Read) -> io::Result<blake3::Hash> {
+pub fn digest_of(mut reader: impl Read) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(reader)?;
-    Ok(hasher.finalize())
+    // Small: each page that is touched for the first time costs a hit more than the hashing of its bytes.
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize()),
+            Ok(length) => drop(hasher.update(&buffer[..length])),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn path_state(path: &Path) -> io::Result<String> {

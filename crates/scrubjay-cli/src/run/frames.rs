@@ -251,7 +251,9 @@ impl<R: Read> FrameReader<R> {
         while self.buffer.len() - self.at < length {
             let old = self.buffer.len();
             let missing = length - (old - self.at);
-            self.buffer.resize(old + missing.max(1 << 16), 0);
+            // What is read at a time grows with what was read: most answers are short.
+            let some = self.buffer.capacity().clamp(4 << 10, 64 << 10);
+            self.buffer.resize(old + missing.max(some), 0);
             let read = self.from.read(&mut self.buffer[old..]);
             self.buffer.truncate(old + *read.as_ref().unwrap_or(&0));
             match read {

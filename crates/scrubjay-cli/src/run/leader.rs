@@ -4,7 +4,8 @@
 //! last frame only then too; a run that was interrupted or could not be kept has none, so a waiter begins again.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,11 +13,12 @@ use rustix::io::Errno;
 use scrubjay::disk::{Codec, Fence, LARGE, Lead, NewRecord};
 
 use super::artefact;
-use super::child::{self, Child};
+use super::child::{self, Child, Ready};
+use super::cycle::LEADING;
 use super::frames::{Exit, Frame, Stream};
 use super::live::{Live, Start};
 use super::printer::{Printer, Stop, target};
-use super::{Job, LEADING, replay};
+use super::{Job, replay};
 
 /// A pipe whose other end may be written to takes so much without blocking.
 const PIPE_BUF: usize = 4096;
@@ -37,6 +39,8 @@ pub struct Leader<'a> {
 #[derive(Debug)]
 pub struct Outcome {
     pub exit: Exit,
+    /// What it took.
+    pub cost: Duration,
     pub not_stored: Option<String>,
 }
 
@@ -79,6 +83,7 @@ impl<'a> Leader<'a> {
             self.give_up();
             return Ok(Outcome {
                 exit,
+                cost,
                 not_stored: Some("it was interrupted".into()),
             });
         }
@@ -94,14 +99,16 @@ impl<'a> Leader<'a> {
         if not_stored.is_none() {
             not_stored = self.store(exit, cost).err().map(|error| error.to_string());
         }
-        Ok(Outcome { exit, not_stored })
+        Ok(Outcome {
+            exit,
+            cost,
+            not_stored,
+        })
     }
 
     fn spawn(&self) -> io::Result<Child> {
         let mut command = child::command(&self.job.subject.program, &self.job.subject.command);
-        let mut leading = std::env::var(LEADING).unwrap_or_default();
-        leading.push_str(&format!(" {}", self.job.key.digest));
-        command.env(LEADING, leading);
+        command.env(LEADING, self.job.ancestors.and(&self.job.key.digest));
         let stdin = self
             .job
             .input
@@ -114,57 +121,63 @@ impl<'a> Leader<'a> {
     fn pump(&mut self, child: &mut Child) -> io::Result<()> {
         let mut buffer = vec![0; 1 << 16];
         let mut owed = None;
-        loop {
-            let open = child.stdout.is_some() || child.stderr.is_some();
-            let timeout = match &child.ended {
-                Some(_) if !open => return Ok(()),
-                Some((_, at)) => {
-                    let owed = owed.get_or_insert_with(|| self.in_pipes(child));
-                    let left = self.job.linger.saturating_sub(at.elapsed());
-                    if left.is_zero() && *owed == 0 {
-                        return Ok(());
-                    }
-                    Some(if *owed > 0 { Duration::ZERO } else { left })
+        while let Some(patience) = self.patience(child, &mut owed) {
+            let ready = child.wait(None, patience)?;
+            let passed = self.pass_ready(child, ready, &mut buffer)?;
+            let is_dry = !(ready.stdout || ready.stderr);
+            owed = owed.map(|owed| {
+                if is_dry {
+                    0
+                } else {
+                    owed.saturating_sub(passed)
                 }
-                None => None,
-            };
-            let ready = child.wait(None, timeout)?;
-            for (is_ready, stream) in [
-                (ready.stdout, Stream::Stdout),
-                (ready.stderr, Stream::Stderr),
-            ] {
-                if is_ready {
-                    let length = self.pass_on(child, stream, &mut buffer)?;
-                    owed = owed.map(|owed: u64| owed.saturating_sub(length as u64));
-                }
-            }
-            if !(ready.stdout || ready.stderr) && child.ended.is_some() {
-                owed = owed.map(|_| 0);
-            }
+            });
         }
+        Ok(())
     }
 
-    /// Bytes that the command left in its pipes when it ended.
-    fn in_pipes(&self, child: &Child) -> u64 {
-        let pipes = [Stream::Stdout, Stream::Stderr]
-            .into_iter()
-            .filter_map(|stream| child.pipe(stream));
-        pipes
-            .map(|pipe| rustix::io::ioctl_fionread(pipe).unwrap_or(0))
-            .sum()
+    /// How long to wait for more output: `None` if there is none to wait for, `Some(None)` if as long as it takes.
+    ///
+    /// What the command itself left in its pipes, `owed`, is part of its answer, however long reading it takes.
+    fn patience(&self, child: &Child, owed: &mut Option<u64>) -> Option<Option<Duration>> {
+        let Some((_, at)) = &child.ended else {
+            return Some(None);
+        };
+        if child.stdout.is_none() && child.stderr.is_none() {
+            return None;
+        }
+        if *owed.get_or_insert_with(|| in_pipes(child)) > 0 {
+            return Some(Some(Duration::ZERO));
+        }
+        let left = self.job.linger.saturating_sub(at.elapsed());
+        (!left.is_zero()).then_some(Some(left))
     }
 
+    /// Passes on what came; gives the number of bytes.
+    fn pass_ready(
+        &mut self,
+        child: &mut Child,
+        ready: Ready,
+        buffer: &mut [u8],
+    ) -> io::Result<u64> {
+        let mut passed = 0;
+        if ready.stdout {
+            passed += self.pass_on(child, Stream::Stdout, buffer)?;
+        }
+        if ready.stderr {
+            passed += self.pass_on(child, Stream::Stderr, buffer)?;
+        }
+        Ok(passed as u64)
+    }
+
+    /// Passes on what can be read from one stream at once.
     fn pass_on(
         &mut self,
         child: &mut Child,
         stream: Stream,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
-        let read = match stream {
-            Stream::Stdout => child.stdout.as_mut().map(|pipe| pipe.read(buffer)),
-            Stream::Stderr => child.stderr.as_mut().map(|pipe| pipe.read(buffer)),
-        };
-        let length = match read.unwrap_or(Ok(0)) {
+        let length = match child.read(stream, buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
             read => read?,
         };
@@ -214,23 +227,13 @@ impl<'a> Leader<'a> {
     fn print(&mut self, child: &mut Child, stream: Stream, bytes: &[u8]) -> Result<(), Stop> {
         let mut rest = self.printer.admit(stream, bytes)?;
         let fd = target(stream);
-        let step = if is_regular(stream) {
-            usize::MAX
-        } else {
-            PIPE_BUF
+        let step = match is_regular(stream) {
+            true => usize::MAX,
+            false => PIPE_BUF,
         };
         while !rest.is_empty() {
-            let abandoned = child.interrupted && child.ended.is_some();
-            if step != usize::MAX {
-                let timeout = abandoned.then_some(Duration::ZERO);
-                let ready = child
-                    .wait(Some(fd), timeout)
-                    .map_err(|_| Stop::Io(Errno::IO))?;
-                match ready.writable {
-                    false if abandoned => return Ok(()),
-                    false => continue,
-                    true => {}
-                }
+            if step == PIPE_BUF && !is_writable(child, fd)? {
+                return Ok(());
             }
             match rustix::io::write(fd, &rest[..rest.len().min(step)]) {
                 Ok(written) => rest = &rest[written..],
@@ -334,6 +337,31 @@ impl<'a> Leader<'a> {
             }
         }
         job.tags.iter().fold(record, |record, tag| record.tag(tag))
+    }
+}
+
+/// Bytes that the command left in its pipes when it ended.
+fn in_pipes(child: &Child) -> u64 {
+    let pipes = [Stream::Stdout, Stream::Stderr]
+        .into_iter()
+        .filter_map(|stream| child.pipe(stream));
+    pipes
+        .map(|pipe| rustix::io::ioctl_fionread(pipe).unwrap_or(0))
+        .sum()
+}
+
+/// Waits until somebody takes output; false if nobody does and the command has ended because it was told to.
+fn is_writable(child: &mut Child, fd: BorrowedFd<'_>) -> Result<bool, Stop> {
+    loop {
+        let is_abandoned = child.interrupted && child.ended.is_some();
+        let patience = is_abandoned.then_some(Duration::ZERO);
+        let ready = child.wait(Some(fd), patience);
+        if ready.map_err(|_| Stop::Io(Errno::IO))?.writable {
+            return Ok(true);
+        }
+        if is_abandoned {
+            return Ok(false);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use super::cycle::LEADING;
 use super::{BACKGROUND, Job};
 
 /// Starts a process that runs the command and stores its answer; does nothing if one is at it.
@@ -28,6 +29,8 @@ fn try_start(job: &Job) -> io::Result<()> {
     command
         .args(std::env::args_os().skip(1))
         .env(BACKGROUND, "true")
+        // Nobody waits for it, so it is part of no run.
+        .env_remove(LEADING)
         .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

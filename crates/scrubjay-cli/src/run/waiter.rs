@@ -11,6 +11,7 @@ use std::time::Duration;
 use scrubjay::disk::Lead;
 
 use super::Job;
+use super::cycle::Wait;
 use super::frames::Exit;
 use super::live::{self, Watched};
 use super::printer::Printer;
@@ -26,6 +27,8 @@ pub enum Waited {
     Ended(Exit),
     /// There is no leader any more: it is us now.
     Lead(Lead),
+    /// The leader's run waits for one that we are part of, or that could not be found out.
+    Circle,
     /// Leads cannot be had.
     InVain(io::Error),
 }
@@ -35,6 +38,10 @@ pub fn wait(job: &Job, printer: &mut Printer) -> io::Result<Waited> {
     let scratch = match live::directory(&job.store) {
         Ok(scratch) => scratch,
         Err(error) => return Ok(Waited::InVain(error)),
+    };
+    // Announced for as long as we wait.
+    let Ok(Some(_wait)) = Wait::begin(&scratch, &job.ancestors, &job.key.digest) else {
+        return Ok(Waited::Circle);
     };
     let mut waiter = Waiter {
         job,
