@@ -168,8 +168,8 @@ impl Job {
     fn answer(&mut self, background: bool) -> io::Result<Answer> {
         let mut printer = Printer::new(background);
         if let Some(Input::Broken(..)) = self.input {
-            let error = io::Error::other("it does not take standard input");
-            return self.run_alone(&error, &mut printer);
+            complain("the store does not take standard input; the answer is not remembered");
+            return self.run_alone(&mut printer);
         }
         let mut fallback = None;
         if !self.force {
@@ -213,9 +213,10 @@ impl Job {
                 }
                 Waited::Lead(lead) => lead,
                 Waited::Circle => return Ok(Leader::without_store(self, printer).run()?.into()),
-                Waited::InVain(error) => return self.run_alone(&error, printer),
+                Waited::InVain => return self.run_alone(printer),
             },
-            Err(error) => return self.run_alone(&error, printer),
+            // The store has told why on standard error.
+            Err(_) => return self.run_alone(printer),
         };
         // Somebody may have stored the answer between our lookup and our lead.
         if !self.force
@@ -233,12 +234,9 @@ impl Job {
     }
 
     /// Runs the command though the store cannot be written to.
-    fn run_alone(&self, error: &io::Error, printer: &mut Printer) -> io::Result<Answer> {
+    fn run_alone(&self, printer: &mut Printer) -> io::Result<Answer> {
         // Nobody would notice the circle further down.
         self.refuse_to_wait_for_itself()?;
-        complain(&format!(
-            "the store cannot be used: {error}; the answer is not remembered"
-        ));
         printer.muted = self.silent;
         Ok(Leader::without_store(self, printer).run()?.into())
     }

@@ -87,6 +87,80 @@ fn a_waiter_takes_over_when_the_leader_is_interrupted() {
     assert_eq!(place.runs(), 2);
 }
 
+/// Eight waiters who have all printed what the leader printed.
+fn leader_and_eight_waiters(place: &Place) -> (fixtures::Running, Vec<fixtures::Running>) {
+    let mut leader = place.start(&RUN);
+    assert_eq!(leader.line(), "first\n");
+    let mut waiters: Vec<_> = (0..8).map(|_| place.start(&RUN)).collect();
+    for waiter in &mut waiters {
+        assert_eq!(waiter.line(), "first\n");
+    }
+    (leader, waiters)
+}
+
+fn one_takes_over_and_all_get_the_answer_once(place: &Place, waiters: Vec<fixtures::Running>) {
+    place.open_gate("gate2");
+    for waiter in waiters {
+        let output = waiter.end();
+        let seen = (stdout(&output), stderr(&output), output.status.code());
+        assert_eq!(
+            seen,
+            ("last\n", "", Some(0)),
+            "goes on after what was printed"
+        );
+    }
+    assert_eq!(place.runs(), 2, "one of eight started the command again");
+    assert_eq!(stdout(&place.scrubjay(&RUN)), "first\nlast\n");
+    assert_eq!(place.runs(), 2);
+}
+
+#[test]
+fn of_eight_waiters_one_takes_over_when_the_leader_is_killed() {
+    let place = gated();
+    let (leader, waiters) = leader_and_eight_waiters(&place);
+    leader.signal("KILL");
+    assert_eq!(leader.end().status.signal(), Some(9));
+    one_takes_over_and_all_get_the_answer_once(&place, waiters);
+}
+
+#[test]
+fn of_eight_waiters_one_takes_over_when_the_leader_is_interrupted() {
+    let place = gated();
+    let (leader, waiters) = leader_and_eight_waiters(&place);
+    leader.signal("INT");
+    assert_eq!(leader.end().status.signal(), Some(2));
+    one_takes_over_and_all_get_the_answer_once(&place, waiters);
+}
+
+#[test]
+fn an_interrupted_waiter_ends_alone() {
+    let place = gated();
+    let (leader, mut waiters) = leader_and_eight_waiters(&place);
+    let one = waiters.remove(3);
+    one.signal("INT");
+    assert_eq!(one.end().status.signal(), Some(2));
+    place.open_gate("gate1");
+    for running in waiters.into_iter().chain([leader]) {
+        assert_eq!(stdout(&running.end()), "last\n");
+    }
+    assert_eq!(place.runs(), 1);
+}
+
+#[test]
+fn an_interrupted_run_without_waiters_leaves_nothing() {
+    let place = gated();
+    let mut leader = place.start(&RUN);
+    leader.line();
+    leader.signal("TERM");
+    assert_eq!(leader.end().status.signal(), Some(15));
+    assert_eq!(place.keys(), [""; 0]);
+    let left = std::fs::read_dir(place.path("store/scratch"))
+        .unwrap()
+        .count();
+    assert_eq!(left, 0);
+    assert_eq!(place.scrubjay(&["verify"]).status.code(), Some(0));
+}
+
 #[test]
 fn a_run_begun_again_that_prints_something_else_is_said_to() {
     let place = Place::new();

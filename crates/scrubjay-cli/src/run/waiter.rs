@@ -29,15 +29,15 @@ pub enum Waited {
     Lead(Lead),
     /// The leader's run waits for one that we are part of, or that could not be found out.
     Circle,
-    /// Leads cannot be had.
-    InVain(io::Error),
+    /// Leads cannot be had; the store has told why on standard error.
+    InVain,
 }
 
 /// Follows whoever leads until the run ends or nobody leads.
 pub fn wait(job: &Job, printer: &mut Printer) -> io::Result<Waited> {
     let scratch = match live::directory(&job.store) {
         Ok(scratch) => scratch,
-        Err(error) => return Ok(Waited::InVain(error)),
+        Err(_) => return Ok(Waited::InVain),
     };
     // Announced for as long as we wait.
     let Ok(Some(_wait)) = Wait::begin(&scratch, &job.ancestors, &job.key.digest) else {
@@ -53,7 +53,7 @@ pub fn wait(job: &Job, printer: &mut Printer) -> io::Result<Waited> {
     loop {
         let lead = match job.try_lead() {
             Ok(lead) => lead,
-            Err(error) => return Ok(Waited::InVain(error)),
+            Err(_) => return Ok(Waited::InVain),
         };
         // Looked at after the lead was tried for: a run that ended before it was released is seen to its end.
         match waiter.look()? {
