@@ -1,7 +1,7 @@
 //! What the benchmark programs share.
 //!
-//! The programs are `src/bin/hit_ratio.rs`, `src/bin/memory/`, `src/bin/speed/` and `src/bin/disk/`; each says in its first
-//! lines what it measures and how to read it.
+//! The programs are `src/bin/hit_ratio.rs`, `src/bin/memory/`, `src/bin/speed/`, `src/bin/disk/` and
+//! `src/bin/command.rs`; each says in its first lines what it measures and how to read it.
 
 pub mod exact;
 pub mod peer;
