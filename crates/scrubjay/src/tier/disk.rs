@@ -13,6 +13,8 @@ mod error;
 mod flight;
 mod fork;
 pub(crate) mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod generation;
 mod index;
 mod options;
@@ -41,17 +43,3 @@ pub(crate) use options::Options;
 pub const LARGE: u64 = 32 << 10;
 /// The largest payload that [`Store::put`] takes. [`Store::put_file`] has no limit but the capacity.
 pub const LARGEST: u64 = 64 << 20;
-
-/// Decodes bytes as every decoder of the store would, for fuzzing: whatever they are, nothing panics.
-#[doc(hidden)]
-pub fn decode_anything(bytes: &[u8]) {
-    let (digest, function) = (Digest::from_bytes([0; 32]), Function::new("", ""));
-    let _ = format::decode(&digest, &function, bytes);
-    let _ = format::parse_unchecked(&digest, &function, bytes);
-    if let Some(page) = bytes.first_chunk() {
-        let _ = generation::decode(page);
-    }
-    if let Some(slot) = bytes.first_chunk() {
-        usage::decode(slot);
-    }
-}

@@ -9,6 +9,7 @@ mod schema;
 mod sqlite;
 mod write;
 
+pub(super) use read::decode_target;
 pub(crate) use sqlite::{Sqlite, Unusable};
 
 use super::digest::Digest;

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::digest::Digest;
 use super::directory::Directory;
 
-const MAGIC: [u8; 8] = *b"SJvalue1";
+pub(super) const MAGIC: [u8; 8] = *b"SJvalue1";
 const CHUNK: usize = 64 << 10;
 const FOOTER: usize = 32 + 8 + 8 + 8;
 /// A file that no row names is swept after this time: whoever wrote it may still be about to name it.

@@ -75,12 +75,11 @@ pub(super) fn invalidations(
     let transaction = reader.unchecked_transaction()?;
     let mut statement = transaction.prepare_cached(SQL)?;
     let found = statement.query_map([after.cast_signed()], |row| {
-        let target = target(row.get(1)?, row.get(2)?);
+        let target = decode_target(row.get(1)?, row.get(2)?);
         let number: i64 = row.get(0)?;
         Ok(Invalidation {
             number: number.cast_unsigned(),
-            // One that cannot be read may concern anything.
-            target: target.unwrap_or(Target::All),
+            target,
             origin: row.get(3)?,
         })
     })?;
@@ -99,15 +98,20 @@ pub(super) fn parts(target: &Target) -> (i64, &[u8]) {
     }
 }
 
-fn target(kind: i64, bytes: Vec<u8>) -> Option<Target> {
-    Some(match kind {
-        0 => Target::Key(Digest::from_bytes(bytes.try_into().ok()?)),
-        1 => Target::Tag(String::from_utf8(bytes).ok()?),
-        2 => Target::Function(String::from_utf8(bytes).ok()?),
-        3 => Target::All,
-        4 => Target::Loads,
-        _ => return None,
-    })
+/// One that cannot be read may concern anything.
+pub(in crate::tier::disk) fn decode_target(kind: i64, bytes: Vec<u8>) -> Target {
+    let text = |bytes| String::from_utf8(bytes).ok();
+    let target = match kind {
+        0 => bytes
+            .try_into()
+            .ok()
+            .map(|digest| Target::Key(Digest::from_bytes(digest))),
+        1 => text(bytes).map(Target::Tag),
+        2 => text(bytes).map(Target::Function),
+        4 => Some(Target::Loads),
+        _ => None,
+    };
+    target.unwrap_or(Target::All)
 }
 
 pub(super) fn functions(reader: &Connection) -> rusqlite::Result<Vec<FunctionStats>> {
