@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Error, Expr, ExprLit, ExprUnary, GenericParam, Lit, Result, Type, UnOp};
 
-use crate::function::{Arg, Function, Place};
+use crate::function::{Arg, Function};
 use crate::options::{Options, Time};
 
 /// The policies that can be named without their path.
@@ -230,12 +230,12 @@ fn check_pairs(function: &Function<'_>, options: &Options, found: &mut Complaint
         );
     }
     if let Some(disk) = &options.disk
-        && (function.place != Place::Free || function.item.sig.generics.type_params().count() > 0)
+        && !cfg!(feature = "disk")
     {
         found.add(
             disk.span(),
-            "`disk` is for functions outside of impls and traits and without type parameters, which have one identity; \
-             for others, give a `Cache` a folder with `Builder::disk`",
+            "`disk` needs the feature `disk` of scrubjay, which is off; turn it on with \
+             `cargo add scrubjay --features disk`",
         );
     }
     if let (Some(version), Some(_)) = (&options.version, &options.code) {

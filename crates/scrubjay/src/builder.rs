@@ -80,7 +80,7 @@ pub struct Builder<K, V> {
     clock: Option<Box<dyn Clock>>,
     name: Option<String>,
     describe: Option<Describe<K>>,
-    below: Option<Box<dyn Below<K, V>>>,
+    pub(crate) below: Option<Box<dyn Below<K, V>>>,
     types: PhantomData<fn() -> (K, V)>,
 }
 
@@ -707,7 +707,9 @@ where
     /// # Ok::<(), scrubjay::Error>(())
     /// ```
     pub fn disk(mut self, store: crate::disk::Store, function: crate::disk::Function) -> Self {
-        self.below = Some(Box::new(crate::disk::Attached::new(store, function)));
+        use crate::disk::{Attached, Encoding};
+        let attached = Attached::new(store, function, Encoding::whole(), Encoding::whole());
+        self.below = Some(Box::new(attached));
         self
     }
 }

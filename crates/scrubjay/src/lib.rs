@@ -113,7 +113,7 @@ pub use trace::{Trace, inherit, trace, trace_async};
 #[doc(hidden)]
 pub mod __private {
     #[cfg(feature = "disk")]
-    pub use crate::memo::options::disk;
+    pub use crate::memo::disk;
     pub use crate::memo::options::{
         build, builder, labels, method_name, never, on_removal, refresh_in_background, store_if,
         tag, tags, type_of_key, weigh,

@@ -4,6 +4,8 @@
 //! what makes it cheaper is here; what makes it correct (flights, fences, expiration) is the cache's.
 
 pub(crate) mod bits;
+#[cfg(feature = "disk")]
+pub mod disk;
 pub(crate) mod options;
 pub(crate) mod part;
 pub mod probe;

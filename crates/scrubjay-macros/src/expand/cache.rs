@@ -1,7 +1,7 @@
 //! The cache of a memoized function: where it is, and how it is built.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote, quote_spanned};
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Index};
 
@@ -155,7 +155,7 @@ impl Expansion<'_> {
         set
     }
 
-    /// The folder below memory, and whose entries in it are this function's.
+    /// The folder below memory, whose entries in it are this function's, and how they are encoded.
     fn disk(&self) -> Option<TokenStream> {
         let disk = self.options.disk.as_ref()?;
         let (builder, name) = (hidden("__builder"), self.function.name());
@@ -167,10 +167,26 @@ impl Expansion<'_> {
                 quote!(::std::string::String::from(#code))
             }
         };
-        let identity = quote!(::core::concat!(::core::module_path!(), "::", #name));
-        Some(quote_spanned! {disk.span()=>
-            ::scrubjay::__private::disk(#builder, #disk, #identity, #code)
-        })
+        // Where the path of a closure in the cache's function differs from that of the function itself.
+        let (companion, name) = match self.function.place {
+            Place::Free => ("::cache".to_owned(), String::new()),
+            Place::Impl => (
+                format!("::{}", self.cache_function_name()),
+                format!("::{name}"),
+            ),
+            Place::Trait => (String::new(), String::new()),
+        };
+        let one = self.function.keyed().map(|arg| arg.ty.span()).next();
+        let key_span = one.filter(|_| self.arity() == 1 && self.options.key.is_none());
+        let [keys, values, identity] = ["__keys", "__values", "__identity"].map(hidden);
+        let key_encoding = encoding("key_of", key_span.unwrap_or(disk.span()));
+        let value_encoding = encoding("value_of", self.function.output.span());
+        Some(quote_spanned! {disk.span()=> {
+            let (#keys, #values) = (#key_encoding, #value_encoding);
+            let #identity =
+                ::scrubjay::__private::disk::Identity::of(&|| (), #companion, #name, #code);
+            ::scrubjay::__private::disk::below(#builder, #disk, #identity, #keys, #values)
+        }})
     }
 
     /// The options that look at keys and values.
@@ -262,6 +278,17 @@ impl crate::function::Arg {
         }
         value
     }
+}
+
+/// How keys or values are encoded, which the compiler finds out.
+fn encoding(which: &str, span: Span) -> TokenStream {
+    let (builder, which) = (hidden("__builder"), format_ident!("{which}"));
+    let encoding = format_ident!("scrubjay_encoding", span = span);
+    quote_spanned! {span=> {
+        #[allow(unused_imports)]
+        use ::scrubjay::__private::disk::{EncodedNothing as _, EncodedOk as _, EncodedWhole as _};
+        (&&&::scrubjay::__private::disk::#which(&#builder)).#encoding()
+    }}
 }
 
 fn time_value(time: &Time) -> TokenStream {

@@ -44,6 +44,21 @@ macro_rules! compare_by_bits {
             }
         }
 
+        /// As its bits, so that every format keeps them.
+        #[cfg(any(feature = "snapshot", feature = "disk"))]
+        impl serde::Serialize for Bits<$float> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.to_bits().serialize(serializer)
+            }
+        }
+
+        #[cfg(any(feature = "snapshot", feature = "disk"))]
+        impl<'de> serde::Deserialize<'de> for Bits<$float> {
+            fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+                serde::Deserialize::deserialize(source).map(|bits| Self(<$float>::from_bits(bits)))
+            }
+        }
+
         impl From<$float> for Bits<$float> {
             fn from(float: $float) -> Self {
                 Self(float)

@@ -40,42 +40,6 @@ where
         .unwrap_or_else(|error| panic!("scrubjay: the cache of `{function}`: {error}"))
 }
 
-/// `disk = …`: keeps a function's results in a folder, or in memory only if that cannot be used.
-#[cfg(feature = "disk")]
-pub fn disk<K, V>(
-    builder: Builder<K, V>,
-    place: impl AsRef<str>,
-    identity: &str,
-    code: String,
-) -> Builder<K, V>
-where
-    K: Hash + Eq + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
-    V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
-{
-    use crate::disk::{Function, Store};
-    match Store::open(folder_of(place.as_ref())) {
-        Ok(store) => builder.disk(store, Function::new(identity, code)),
-        Err(error) => {
-            eprintln!("scrubjay: {identity}: {error}; its results are kept in memory only");
-            builder
-        }
-    }
-}
-
-/// A path, or the folder of this name in the user's folder of caches.
-#[cfg(feature = "disk")]
-fn folder_of(place: &str) -> std::path::PathBuf {
-    use std::path::PathBuf;
-    if place.contains('/') {
-        return PathBuf::from(place);
-    }
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let caches = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let home = || variable("HOME").map(|home| home.join(".cache"));
-    let caches = caches.or_else(home).unwrap_or_else(std::env::temp_dir);
-    caches.join("scrubjay").join(place)
-}
-
 /// Names the method of a type.
 #[must_use]
 pub fn method_name<T: ?Sized>(method: &str) -> String {

@@ -9,6 +9,7 @@
 mod attached;
 mod digest;
 mod directory;
+mod encoding;
 mod error;
 mod flight;
 mod fork;
@@ -37,6 +38,8 @@ pub use usage::{Event, Usage};
 pub use verify::{Progress, Report};
 
 pub(crate) use attached::Attached;
+#[doc(hidden)]
+pub use encoding::Encoding;
 pub(crate) use options::Options;
 
 /// Payloads of this many bytes and more are kept in files of their own.

@@ -1,10 +1,5 @@
 use scrubjay::memoize;
 
-#[memoize(disk = "pages")]
-fn square<T: Clone>(n: T) -> T {
-    n
-}
-
 #[memoize(code = "on")]
 fn twice(n: u32) -> u32 {
     n + n

@@ -12,10 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::digest::{Digest, KeyEncoder};
+use super::encoding::Encoding;
 use super::flight::{self, Lead};
 use super::fork;
 use super::index::Target;
@@ -37,9 +35,11 @@ const WATCH: Duration = Duration::from_millis(20);
 /// The flights that lead a key among processes.
 static LEADING: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
-pub(crate) struct Attached {
+pub(crate) struct Attached<K, V> {
     store: Store,
     function: Function,
+    keys: Encoding<K>,
+    values: Encoding<V>,
     watched: Once,
     /// An invalidation could not be written, so nothing that is stored may be believed.
     distrusted: AtomicBool,
@@ -100,11 +100,18 @@ fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-impl Attached {
-    pub(crate) fn new(store: Store, function: Function) -> Self {
+impl<K, V> Attached<K, V> {
+    pub(crate) fn new(
+        store: Store,
+        function: Function,
+        keys: Encoding<K>,
+        values: Encoding<V>,
+    ) -> Self {
         Self {
             store,
             function,
+            keys,
+            values,
             watched: Once::new(),
             distrusted: AtomicBool::new(false),
             load_nanos: AtomicU64::new(0),
@@ -120,10 +127,6 @@ impl Attached {
         self.store.note_failure(error);
     }
 
-    fn digest(name: Name) -> Digest {
-        Digest::from_bytes(name)
-    }
-
     fn name_of(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name {
         let mut bytes = Bytes(Vec::with_capacity(64));
         feed(&mut bytes);
@@ -135,22 +138,18 @@ impl Attached {
     }
 
     /// Looks for the record of a name whose key `is` the one, unless it is older than `oldest`.
-    fn lookup<K, V>(
+    fn lookup(
         &self,
         core: &Core<K, V>,
         name: Name,
         is: impl FnOnce(&K) -> bool,
         oldest: Option<Duration>,
-    ) -> Option<(K, Raised<V>)>
-    where
-        K: DeserializeOwned,
-        V: DeserializeOwned,
-    {
+    ) -> Option<(K, Raised<V>)> {
         // SeqCst: whoever failed to invalidate is believed at once.
         if self.distrusted.load(Ordering::SeqCst) {
             return None;
         }
-        let record = self.store.get(&Self::digest(name))?;
+        let record = self.store.get(&digest_of(name))?;
         let now = core.options.clock.calendar();
         let head = &record.head;
         let is_ours = head.function == self.function && head.codec == Codec::POSTCARD;
@@ -161,7 +160,9 @@ impl Attached {
         let (load_cost, left) = (head.load_cost, head.expires);
         let left = left.map(|end| end.duration_since(now).unwrap_or_default());
         let tags = head.tags.iter().map(|tag| tag.as_str().into()).collect();
-        let found = pair_of(record, is).inspect_err(|error| self.failed(error));
+        let found = self
+            .pair_of(record, is)
+            .inspect_err(|error| self.failed(error));
         let (key, value) = found.ok()??;
         let raised = Raised {
             value,
@@ -171,6 +172,24 @@ impl Attached {
             tags,
         };
         Some((key, raised))
+    }
+
+    /// The key and the value in a record, if the key `is` the one that was asked for.
+    fn pair_of(
+        &self,
+        record: Record,
+        is: impl FnOnce(&K) -> bool,
+    ) -> Result<Option<(K, V)>, Error> {
+        let undecodable = |cause| {
+            Error::new(ErrorKind::Codec, "disk tier: a value cannot be decoded").with_source(cause)
+        };
+        let bytes = record.payload.into_bytes()?;
+        let (key, rest) = self.keys.decode(&bytes).map_err(undecodable)?;
+        if !is(&key) {
+            return Ok(None);
+        }
+        let (value, rest) = self.values.decode(rest).map_err(undecodable)?;
+        Ok(rest.is_empty().then_some((key, value)))
     }
 
     fn is_worth_a_lock(&self) -> bool {
@@ -196,7 +215,7 @@ impl Attached {
         if visit.tries == 0 && !self.is_worth_a_lock() {
             return Led::Anybody;
         }
-        let lead = self.store.try_lead(&Self::digest(name));
+        let lead = self.store.try_lead(&digest_of(name));
         match lead.inspect_err(|_| add(&self.failures)) {
             Ok(Some(lead)) => Led::Here(FlightsLead::new(lead, visit.flight)),
             Ok(None) => Led::Elsewhere,
@@ -204,14 +223,10 @@ impl Attached {
         }
     }
 
-    fn put<K: Serialize, V: Serialize>(
-        &self,
-        record: NewRecord,
-        key: &K,
-        value: &V,
-        lowered: Lowered,
-    ) -> bool {
-        let encoded = postcard::to_stdvec(&(key, value)).map_err(|cause| {
+    fn put(&self, record: NewRecord, key: &K, value: &V, lowered: Lowered) -> bool {
+        let encoded = self.keys.encode(key, Vec::new());
+        let encoded = encoded.and_then(|bytes| self.values.encode(value, bytes));
+        let encoded = encoded.map_err(|cause| {
             Error::new(ErrorKind::Codec, "disk tier: a value cannot be encoded").with_source(cause)
         });
         let now = lowered.now;
@@ -248,7 +263,7 @@ impl Attached {
     }
 
     /// Starts the thread that hears of other processes' invalidations, at the first use.
-    fn watch<K, V>(&self, core: &Arc<Core<K, V>>)
+    fn watch(&self, core: &Arc<Core<K, V>>)
     where
         K: Hash + Eq + Send + Sync + 'static,
         V: Send + Sync + 'static,
@@ -270,21 +285,8 @@ impl Attached {
     }
 }
 
-/// The key and the value in a record, if the key `is` the one that was asked for.
-fn pair_of<K: DeserializeOwned, V: DeserializeOwned>(
-    record: Record,
-    is: impl FnOnce(&K) -> bool,
-) -> Result<Option<(K, V)>, Error> {
-    let undecodable = |cause| {
-        Error::new(ErrorKind::Codec, "disk tier: a value cannot be decoded").with_source(cause)
-    };
-    let bytes = record.payload.into_bytes()?;
-    let (key, rest) = postcard::take_from_bytes(&bytes).map_err(undecodable)?;
-    if !is(&key) {
-        return Ok(None);
-    }
-    let (value, rest) = postcard::take_from_bytes(rest).map_err(undecodable)?;
-    Ok(rest.is_empty().then_some((key, value)))
+fn digest_of(name: Name) -> Digest {
+    Digest::from_bytes(name)
 }
 
 /// Whether this thread is inside a load that leads a key among processes, for which another process may wait.
@@ -307,10 +309,10 @@ impl Hasher for Bytes {
     }
 }
 
-impl<K, V> Below<K, V> for Attached
+impl<K, V> Below<K, V> for Attached<K, V>
 where
-    K: Hash + Eq + Serialize + DeserializeOwned + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     fn name(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name {
         self.name_of(feed)
@@ -336,7 +338,7 @@ where
             }
         }
         let found = found.map(|(_, raised)| raised);
-        Below::<K, V>::count(self, found.as_ref());
+        self.count(found.as_ref());
         if let Some(found) = found {
             return Descent::Found(found);
         }
@@ -377,7 +379,7 @@ where
         let took = loading.begun.elapsed();
         self.learn_cost(took);
         self.store.count(&self.function.name, Event::Load(took));
-        let record = NewRecord::new(Self::digest(loading.name), self.function.clone())
+        let record = NewRecord::new(digest_of(loading.name), self.function.clone())
             .fence(loading.fence)
             .load_cost(took);
         let stored = self.put(record, key, value, lowered);
@@ -392,15 +394,15 @@ where
 
     fn replace(&self, core: &Arc<Core<K, V>>, key: &K, value: &V, name: Name, lowered: Lowered) {
         self.watch(core);
-        let record = NewRecord::new(Self::digest(name), self.function.clone()).replaces(true);
+        let record = NewRecord::new(digest_of(name), self.function.clone()).replaces(true);
         if !self.put(record, key, value, lowered) {
             // The old value must not come back.
-            Below::<K, V>::invalidate(self, name);
+            self.invalidate(name);
         }
     }
 
     fn invalidate(&self, name: Name) {
-        self.said(self.store.invalidate(&Self::digest(name)));
+        self.said(self.store.invalidate(&digest_of(name)));
     }
 
     fn invalidate_tag(&self, tag: &str) {
@@ -413,8 +415,7 @@ where
                 return false;
             }
             let record = self.store.get(&head.digest);
-            let bytes = record.and_then(|record| record.payload.into_bytes().ok());
-            let pair = bytes.and_then(|bytes| postcard::from_bytes::<(K, V)>(&bytes).ok());
+            let pair = record.and_then(|record| self.pair_of(record, |_| true).ok().flatten());
             pair.is_none_or(|(key, value)| matches(&key, &value))
         });
         self.said(result);
