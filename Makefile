@@ -27,9 +27,10 @@ test: tools ## Run every test that CI runs
 	$(CARGO) test --workspace --exclude scrubjay-cli
 	$(CARGO) test -p scrubjay-cli
 	$(CARGO) test -p scrubjay --features disk --lib tier::disk
-	for test in store cache flights processes faults memoize usage; do \
+	for test in store cache flights processes faults power memoize usage; do \
 	  $(CARGO) test -p scrubjay --features disk --test disk_$$test; \
 	done
+	$(CARGO) test -p scrubjay --features disk --test ui
 	$(CARGO) test -p scrubjay --features disk --doc disk
 	$(MAKE) stack interleavings
 	$(CARGO) check --manifest-path bench/Cargo.toml
@@ -50,9 +51,9 @@ check: tools ## Formatting, lints, docs and feature combinations, warnings denie
 	done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
 
-soak: ## Kill KILLS writers of a folder at random moments (default 1000) and flip every byte of a small store
+soak: ## Kill KILLS writers of a folder at random moments (default 1000) and flip every byte of a store with large values
 	KILLS=$${KILLS:-1000} $(CARGO) test --release -p scrubjay --features disk --test disk_processes -- killed
-	FLIP_EVERY=1 $(CARGO) test --release -p scrubjay --features disk --test disk_faults -- flipped_byte
+	FLIP_EVERY=1 $(CARGO) test --release -p scrubjay --features disk --test disk_faults -- flipped_byte_of_a_large
 
 bench: ## Measure against the peers and write docs/benchmarks.md (about 25 minutes)
 	scripts/bench $(ROUNDS)
@@ -80,8 +81,8 @@ stress: ## Run the reclamation stress for STRESS_SECONDS under AddressSanitizer
 	  $(CARGO) test --target x86_64-unknown-linux-gnu -p scrubjay --no-default-features --test reclamation \
 	  -- --ignored --nocapture
 
-fuzz: ## Fuzz the cache against its model for SECONDS_TO_FUZZ seconds
-	scripts/fuzz model $(SECONDS_TO_FUZZ)
+fuzz: ## Fuzz the cache against its model, and every decoder of the disk tier, for SECONDS_TO_FUZZ seconds each
+	for target in model disk_record disk_value frames; do scripts/fuzz $$target $(SECONDS_TO_FUZZ); done
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -2,34 +2,18 @@
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 #![allow(unsafe_code, reason = "fork has no safe form")]
 
+#[path = "fixtures/folder.rs"]
+mod folder;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
+use folder::Folder;
 use scrubjay::disk::{Digest, Function, KeyEncoder, NewRecord, Store};
-use scrubjay::{Cache, ErrorKind};
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("scrubjay-fault-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn store(&self) -> PathBuf {
-        self.0.join("store")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use scrubjay::{Cache, Clock, ErrorKind, Timestamp};
 
 fn open(path: &Path) -> Store {
     Store::builder().write_through(true).open(path).unwrap()
@@ -68,20 +52,6 @@ fn settle(path: &Path) {
         .unwrap();
 }
 
-/// Copies what makes up a store. Locks and what was set aside do not belong to it.
-fn copy(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Every file of a store that is read.
 fn files(path: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -113,43 +83,145 @@ fn check(path: &Path) -> usize {
     found.count()
 }
 
-#[test]
-fn a_flipped_byte_anywhere_makes_misses_and_no_wrong_value() {
-    let folder = Folder::new("flip");
-    let (whole, damaged) = (folder.store(), folder.0.join("damaged"));
-    filled(&whole);
-    flip_all(&whole, &damaged);
-    settle(&whole);
-    flip_all(&whole, &damaged);
+/// A tiny store, of pages of 512 bytes: an entry as it is, a compressed one, and a value file.
+fn tiny(path: &Path) {
+    drop(open(path));
+    let index = rusqlite::Connection::open(path.join("store.db")).unwrap();
+    let pages =
+        "PRAGMA journal_mode=DELETE; PRAGMA page_size=512; VACUUM; PRAGMA journal_mode=WAL;";
+    index.execute_batch(pages).unwrap();
+    drop(index);
+    let store = open(path);
+    for n in 0..TINY {
+        match n {
+            2 => {
+                let file = store.scratch().unwrap().join("value");
+                std::fs::write(&file, tiny_payload(n)).unwrap();
+                store.put_file(record(n), file).unwrap();
+            }
+            _ => store.put(record(n), &tiny_payload(n)).unwrap(),
+        }
+    }
+    drop(store);
+    let _ = std::fs::remove_file(path.join("store.db-shm"));
 }
 
-fn flip_all(whole: &Path, damaged: &Path) {
-    assert_eq!(check(whole), ENTRIES as usize);
-    let every = std::env::var("FLIP_EVERY").map_or(997, |every| every.parse().unwrap());
-    for file in files(whole) {
+const TINY: u64 = 3;
+
+fn tiny_payload(n: u64) -> Vec<u8> {
+    [&[7; 20][..], &[8; 5_000], &[9; 40]][n as usize].to_vec()
+}
+
+/// Every file of a store with its bytes. What is shared memory is not read by whoever comes first.
+fn contents(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = files(path);
+    files.retain(|file| !file.ends_with("store.db-shm"));
+    let read = |file: PathBuf| {
         let bytes = std::fs::read(&file).unwrap();
-        for place in (0..bytes.len()).step_by(every) {
-            copy(whole, damaged);
-            let mut flipped = bytes.clone();
-            flipped[place] ^= 0xFF;
-            std::fs::write(damaged.join(file.strip_prefix(whole).unwrap()), flipped).unwrap();
-            check(damaged);
-        }
+        (file.strip_prefix(path).unwrap().to_owned(), bytes)
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// Makes a folder of these files, one of which has other bytes.
+fn make(path: &Path, files: &[(PathBuf, Vec<u8>)], other: usize, bytes: &[u8]) {
+    let _ = std::fs::remove_dir_all(path);
+    for (place, (file, own)) in files.iter().enumerate() {
+        let target = path.join(file);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, if place == other { bytes } else { own }).unwrap();
     }
 }
 
+/// Looks for every entry; says how many are there. What is there must be right, and no look may panic.
+fn tiny_check(path: &Path, what: &dyn Fn() -> String) -> u64 {
+    let Ok(store) = Store::open(path) else {
+        return 0;
+    };
+    let mut found = 0;
+    for n in 0..TINY {
+        let bytes = store
+            .get(&name(n))
+            .and_then(|record| record.payload.into_bytes().ok());
+        let Some(bytes) = bytes else { continue };
+        assert!(
+            bytes == tiny_payload(n),
+            "{}: a wrong value of entry {n}",
+            what()
+        );
+        found += 1;
+    }
+    found
+}
+
+/// Shows every damage of a kind to a tiny store: at every place of the log while the entries are there, and at every place
+/// of every other file when they are in the index. Two threads share the work.
+fn damage_all(name: &str, damage: impl Fn(&[u8], usize) -> Vec<u8> + Sync) {
+    let folder = Folder::in_memory(name);
+    tiny(&folder.store());
+    let in_log = contents(&folder.store());
+    settle(&folder.store());
+    let in_index = contents(&folder.store());
+    let (tried, found) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = |half: usize| {
+        let damaged = folder.0.join(format!("damaged-{half}"));
+        for (files, is_log) in [(&in_log, true), (&in_index, false)] {
+            for (which, (file, bytes)) in files.iter().enumerate() {
+                if is_log && !file.ends_with("store.db-wal") {
+                    continue;
+                }
+                for place in (half..bytes.len()).step_by(2) {
+                    make(&damaged, files, which, &damage(bytes, place));
+                    let what = || format!("{} at {place}", file.display());
+                    found.fetch_add(tiny_check(&damaged, &what), Ordering::Relaxed);
+                    tried.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| work(0));
+        work(1);
+    });
+    let (tried, found) = (tried.into_inner(), found.into_inner());
+    eprintln!(
+        "{name}: {tried} damages, {found} of {} entries found",
+        tried * TINY
+    );
+    make(&folder.store(), &in_index, usize::MAX, &[]);
+    assert_eq!(tiny_check(&folder.store(), &String::new), TINY);
+    assert!(found < tried * TINY, "some damages are noticed");
+}
+
 #[test]
-fn a_truncated_file_makes_misses_and_no_wrong_value() {
-    let folder = Folder::new("truncate");
-    let (whole, damaged) = (folder.store(), folder.0.join("damaged"));
-    filled(&whole);
-    settle(&whole);
-    for file in files(&whole) {
-        let bytes = std::fs::read(&file).unwrap();
-        for length in (0..bytes.len()).step_by(4_999) {
-            copy(&whole, &damaged);
-            let target = damaged.join(file.strip_prefix(&whole).unwrap());
-            std::fs::write(target, &bytes[..length]).unwrap();
+fn a_flipped_byte_anywhere_makes_misses_and_no_wrong_value() {
+    damage_all("flip", |bytes, place| {
+        let mut flipped = bytes.to_vec();
+        flipped[place] ^= 0xFF;
+        flipped
+    });
+}
+
+#[test]
+fn a_file_of_any_shorter_length_makes_misses_and_no_wrong_value() {
+    damage_all("truncate", |bytes, length| bytes[..length].to_vec());
+}
+
+/// The same for a store of usual pages and large values, at every byte if `make soak` asks for it.
+#[test]
+fn a_flipped_byte_of_a_large_store_makes_misses_and_no_wrong_value() {
+    let every = std::env::var("FLIP_EVERY").map_or(4_999, |every| every.parse().unwrap());
+    let folder = Folder::in_memory("flip-large");
+    filled(&folder.store());
+    settle(&folder.store());
+    assert_eq!(check(&folder.store()), ENTRIES as usize);
+    let files = contents(&folder.store());
+    let damaged = folder.0.join("damaged");
+    for (which, (_, bytes)) in files.iter().enumerate() {
+        for place in (0..bytes.len()).step_by(every) {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 0xFF;
+            make(&damaged, &files, which, &flipped);
             check(&damaged);
         }
     }
@@ -273,6 +345,29 @@ fn unmount(path: &Path) {
     let _ = Command::new("umount").arg("-l").arg(path).status();
 }
 
+/// A cache over a store that cannot be written gives the computed answer, and says that it could not store it.
+fn computes(store: Store) {
+    let cache: Cache<u64, u64> = Cache::builder()
+        .disk(store, Function::new("g", ""))
+        .build()
+        .unwrap();
+    assert_eq!(cache.get_or_insert_with(&1, || costly(1)), 1);
+    assert_eq!(
+        cache.get_or_insert_with(&1, || unreachable!("memory has it")),
+        1
+    );
+    assert!(cache.stats().disk_failures > 0, "{:?}", cache.stats());
+}
+
+/// A load that is committed before it is over: it works, rather than sleeps, for two milliseconds.
+fn costly(value: u64) -> u64 {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(2) {
+        std::hint::spin_loop();
+    }
+    value
+}
+
 #[test]
 fn a_full_disk_is_a_counted_failure_and_what_was_stored_is_still_right() {
     let folder = Folder::new("full");
@@ -292,15 +387,7 @@ fn a_full_disk_is_a_counted_failure_and_what_was_stored_is_still_right() {
             assert!(found == Some(payload(n)), "entry {n}");
         }
         assert!(store.stats().unwrap().failures > 0);
-        let cache: Cache<u64, u64> = Cache::builder()
-            .disk(store, Function::new("g", ""))
-            .build()
-            .unwrap();
-        assert_eq!(
-            cache.get_or_insert_with(&1, || 1),
-            1,
-            "the answer is computed all the same"
-        );
+        computes(store);
     }
     unmount(&disk);
 }
@@ -319,8 +406,18 @@ fn a_read_only_folder_is_read_and_refuses_writes() {
         .arg(&disk)
         .status();
     assert!(remounted.unwrap().success());
-    if let Ok(store) = Store::builder().write_through(true).open(&disk) {
-        assert!(store.put(record(9), &payload(9)).is_err());
+    {
+        let store = open(&disk);
+        for n in 0..ENTRIES {
+            let found = store
+                .get(&name(n))
+                .map(|record| record.payload.into_bytes().unwrap());
+            assert!(found == Some(payload(n)), "entry {n}");
+        }
+        let error = store.put(record(9), &payload(9)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(store.get(&name(9)).is_none());
+        computes(store);
     }
     unmount(&disk);
 }
@@ -332,4 +429,240 @@ fn a_path_that_is_a_file_is_an_error_that_says_so() {
     let error = Store::open(folder.store()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("check that it is a folder"));
+}
+
+/// Runs `work` in a child of this process that is somebody else; fails if it does. Skipped unless root runs the tests.
+fn as_nobody(work: impl FnOnce()) {
+    // SAFETY: asks a number of the process.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: this test becomes another user, which needs root");
+        return;
+    }
+    // SAFETY: the child uses what is made for that, and ends without unwinding out of this function or destructors.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: these change nothing but who the child is.
+        let is_nobody = unsafe { libc::setgid(65_534) == 0 && libc::setuid(65_534) == 0 };
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        // SAFETY: as above.
+        unsafe { libc::_exit(i32::from(!(is_nobody && worked.is_ok()))) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is where the kernel may write.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0, "see what the child printed");
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_an_error_that_says_what_to_do() {
+    let folder = Folder::new("permission");
+    filled(&folder.store());
+    let path = folder.store();
+    as_nobody(move || {
+        let error = Store::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(
+            error
+                .to_string()
+                .contains("check that it is a folder of yours"),
+            "{error}"
+        );
+        let inside = Store::open(path.join("new")).unwrap_err();
+        assert_eq!(inside.kind(), ErrorKind::Io);
+    });
+}
+
+#[test]
+fn a_folder_that_may_be_read_and_not_written_serves_what_it_has() {
+    let folder = Folder::new("readable");
+    filled(&folder.store());
+    let mut paths = vec![folder.0.clone(), folder.store(), folder.store().join("v")];
+    paths.extend(
+        std::fs::read_dir(folder.store().join("v"))
+            .unwrap()
+            .flatten()
+            .map(|e| e.path()),
+    );
+    paths.iter().for_each(|path| set_mode(path, 0o755));
+    files(&folder.store())
+        .iter()
+        .for_each(|file| set_mode(file, 0o644));
+    let path = folder.store();
+    as_nobody(move || {
+        let store = open(&path);
+        for n in 0..ENTRIES {
+            let found = store
+                .get(&name(n))
+                .map(|record| record.payload.into_bytes().unwrap());
+            assert!(found == Some(payload(n)), "entry {n}");
+        }
+        assert!(store.put(record(9), &payload(9)).is_err());
+        assert!(
+            store.invalidate(&name(0)).is_err(),
+            "it says that it could not"
+        );
+        computes(store);
+    });
+    assert_eq!(check(&folder.store()), ENTRIES as usize);
+}
+
+#[test]
+fn foreign_files_in_the_folder_are_left_alone() {
+    let folder = Folder::new("foreign");
+    filled(&folder.store());
+    let foreign = [
+        "notes.txt",
+        "v/readme",
+        "v/ab/readme",
+        "v/ab/0123456789abcd.txt",
+        "locks/readme",
+    ];
+    for file in foreign {
+        let file = folder.store().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, b"foreign").unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(86_400);
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+    }
+    let store = open(&folder.store());
+    store.sweep().unwrap();
+    store.clear().unwrap();
+    store.put(record(0), &payload(0)).unwrap();
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+    for file in foreign {
+        assert_eq!(
+            std::fs::read(folder.store().join(file)).unwrap(),
+            b"foreign",
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_value_file_that_is_a_link_to_another_one_is_not_taken_for_it() {
+    let folder = Folder::new("linked-value");
+    filled(&folder.store());
+    let values = files(&folder.store().join("v"));
+    std::fs::remove_file(&values[0]).unwrap();
+    std::os::unix::fs::symlink(&values[1], &values[0]).unwrap();
+    assert_eq!(check(&folder.store()), ENTRIES as usize - 1);
+}
+
+/// Time of day that a test sets, also back.
+#[derive(Debug, Clone, Default)]
+struct WallClock(Arc<AtomicU64>);
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::default()
+    }
+
+    fn calendar(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn an_entry_from_the_future_is_loaded_anew_and_never_lives_longer_than_it_may() {
+    let folder = Folder::new("backwards");
+    let clock = WallClock::default();
+    let cache = || {
+        let cache = Cache::<u64, u64>::builder().clock(clock.clone());
+        let cache = cache.time_to_live(Duration::from_secs(10));
+        cache
+            .disk(Store::open(folder.store()).unwrap(), Function::new("f", ""))
+            .build()
+            .unwrap()
+    };
+    let at = |seconds, value| {
+        clock.0.store(seconds, Ordering::SeqCst);
+        cache().get_or_insert_with(&1, || value)
+    };
+    assert_eq!(at(1_000, 1), 1);
+    assert_eq!(at(1_009, 2), 1);
+    assert_eq!(at(500, 3), 3, "its end is 510 seconds away");
+    assert_eq!(at(509, 4), 3);
+    assert_eq!(at(1_005, 5), 5);
+    assert_eq!(at(1_014, 6), 5);
+    // What was invalidated stays so, whatever the time.
+    cache().invalidate(&1);
+    assert_eq!(at(400, 7), 7);
+}
+
+#[test]
+fn an_entry_of_a_format_that_is_not_known_is_a_miss_and_stays_until_it_is_replaced() {
+    let folder = Folder::new("format");
+    filled(&folder.store());
+    let index = rusqlite::Connection::open(folder.store().join("store.db")).unwrap();
+    let (id, mut bytes): (i64, Vec<u8>) = index
+        .query_row("SELECT id, v FROM e ORDER BY id LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    bytes[2] = 9;
+    index
+        .execute(
+            "UPDATE e SET v = ?2 WHERE id = ?1",
+            rusqlite::params![id, bytes],
+        )
+        .unwrap();
+    drop(index);
+    let store = open(&folder.store());
+    assert!(store.get(&name(0)).is_none());
+    assert!(store.get(&name(1)).is_some());
+    assert_eq!(store.stats().unwrap().failures, 1);
+    store.put(record(0), &payload(0)).unwrap();
+    drop(store);
+    assert_eq!(check(&folder.store()), ENTRIES as usize);
+}
+
+#[test]
+fn without_the_page_that_tells_of_changes_invalidations_are_still_kept() {
+    let folder = Folder::new("gen");
+    filled(&folder.store());
+    for page in [&b""[..], b"a page of another program, which is longer"] {
+        let store = open(&folder.store());
+        let fence = store.fence();
+        store.invalidate(&name(1)).unwrap();
+        std::fs::write(folder.store().join("gen"), page).unwrap();
+        store.put(record(1).fence(fence), b"outdated").unwrap();
+        assert!(store.get(&name(1)).is_none());
+        let fence = store.fence();
+        store.put(record(1).fence(fence), &payload(1)).unwrap();
+        drop(store);
+        assert_eq!(check(&folder.store()), ENTRIES as usize);
+    }
+}
+
+#[test]
+fn a_folder_that_is_deleted_while_it_is_read_makes_misses_or_right_values() {
+    let folder = Folder::new("deleted");
+    filled(&folder.store());
+    let store = open(&folder.store());
+    assert!(store.get(&name(0)).is_some());
+    std::fs::remove_dir_all(folder.store()).unwrap();
+    for n in 0..ENTRIES {
+        let bytes = store
+            .get(&name(n))
+            .and_then(|record| record.payload.into_bytes().ok());
+        assert!(bytes.is_none_or(|bytes| bytes == payload(n)), "entry {n}");
+    }
+    store.put(record(0), &payload(0)).unwrap();
+    assert!(store.get(&name(0)).is_some());
+    assert!(
+        store.get(&name(1)).is_none(),
+        "the new folder has what came after"
+    );
+    assert!(store.invalidate(&name(0)).is_ok());
+    assert!(store.try_lead(&name(0)).unwrap().is_some());
 }
