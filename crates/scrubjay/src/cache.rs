@@ -239,15 +239,11 @@ where
             self.core.note_hit(entry, &pin);
             return Some(use_it(value));
         }
-        let value = self.upgraded(entry);
-        drop(pin);
-        let value = value.or_else(|| self.below(key))?;
+        let value = self.not_at_hand(key, entry)?;
         Some(use_it(&value))
     }
 
     /// What the tiers below have of a key that memory does not have.
-    #[cold]
-    #[inline(never)]
     fn below<Q>(&self, key: &Q) -> Option<V>
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -259,10 +255,13 @@ where
         self.core.look_below(hash, below, name, &is)
     }
 
-    /// The value of an entry that holds it weakly; counts a hit or, without one, a miss.
+    /// The value of an entry that holds it weakly, or what the tiers below have; counts a hit or, without an entry, a miss.
     #[cold]
     #[inline(never)]
-    fn upgraded(&self, entry: Option<Found<'_, K, V>>) -> Option<V> {
+    fn not_at_hand<Q>(&self, key: &Q, entry: Option<Found<'_, K, V>>) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
         // Nested in the caller's, which thereby stays in registers.
         let pin = &self.core.memory.pin();
         let value = entry.and_then(|entry| entry.upgraded());
@@ -270,7 +269,7 @@ where
             Some(entry) => self.core.note_hit(entry, pin),
             None => self.note_miss(entry, pin),
         }
-        value
+        value.or_else(|| self.below(key))
     }
 
     fn note_miss(&self, entry: Option<Found<'_, K, V>>, pin: &Pin<'_>) {
