@@ -8,6 +8,8 @@ CARGO ?= cargo
 SECONDS_TO_FUZZ ?= 60
 STRESS_SECONDS ?= 600
 ROUNDS ?= 9
+WITH_DISK := -p scrubjay -p scrubjay-cli --features scrubjay/disk
+COMMAND_TESTS := $(patsubst crates/scrubjay-cli/tests/%.rs,--test %,$(wildcard crates/scrubjay-cli/tests/*.rs))
 
 .PHONY: help tools demo test check bench interleavings sanitize memcheck stress fuzz soak stack clean
 
@@ -25,13 +27,10 @@ demo: tools ## Show the engine, the disk tier and the command at work on real in
 test: tools ## Run every test that CI runs
 	# Without the command, which brings the feature `disk`: the compiler's messages in tests/ui depend on what is in scope.
 	$(CARGO) test --workspace --exclude scrubjay-cli
-	$(CARGO) test -p scrubjay-cli
-	$(CARGO) test -p scrubjay --features disk --lib tier::disk
-	for test in store cache flights processes faults power memoize usage; do \
-	  $(CARGO) test -p scrubjay --features disk --test disk_$$test; \
-	done
+	# The disk tier and the command in one go, so that the engine is built once for both.
+	$(CARGO) test $(WITH_DISK) --lib --bins --test 'disk_*' $(COMMAND_TESTS)
 	$(CARGO) test -p scrubjay --features disk --test ui
-	$(CARGO) test -p scrubjay --features disk --doc disk
+	$(CARGO) test $(WITH_DISK) --doc disk
 	$(MAKE) stack interleavings
 	$(CARGO) check --manifest-path bench/Cargo.toml
 	scripts/check-tree
@@ -81,8 +80,8 @@ stress: ## Run the reclamation stress for STRESS_SECONDS under AddressSanitizer
 	  $(CARGO) test --target x86_64-unknown-linux-gnu -p scrubjay --no-default-features --test reclamation \
 	  -- --ignored --nocapture
 
-fuzz: ## Fuzz the cache against its model, and every decoder of the disk tier, for SECONDS_TO_FUZZ seconds each
-	for target in model disk_record disk_value frames; do scripts/fuzz $$target $(SECONDS_TO_FUZZ); done
+fuzz: ## Fuzz the cache against its model, and every decoder, for SECONDS_TO_FUZZ seconds each
+	for target in fuzz/fuzz_targets/*.rs; do scripts/fuzz $$(basename $$target .rs) $(SECONDS_TO_FUZZ); done
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

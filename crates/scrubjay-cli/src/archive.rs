@@ -81,15 +81,32 @@ pub fn import(global: &Global, arguments: &Import) -> Result<ExitCode> {
         None => (Box::new(io::stdin().lock()), 0),
     };
     let bar = output::progress_bytes(length, "imported");
-    let mut from = BufReader::new(bar.wrap_read(from));
-    let is_archive = from.fill_buf()?.starts_with(&binary::MAGIC[..1]);
-    let mut reader: Box<dyn Reader> = match is_archive {
-        true => Box::new(binary::ArchiveReader::new(from)?),
-        false => Box::new(lines::LineReader::new(from)),
-    };
+    let mut reader = reader_of(BufReader::new(bar.wrap_read(from)))?;
     let imported = take_all(&store, reader.as_mut());
     bar.finish_and_clear();
     tell(global, false, "imported", imported?)
+}
+
+/// Tells the formats apart by the first byte.
+fn reader_of<'a>(mut from: impl BufRead + 'a) -> io::Result<Box<dyn Reader + 'a>> {
+    let is_archive = from.fill_buf()?.starts_with(&binary::MAGIC[..1]);
+    Ok(match is_archive {
+        true => Box::new(binary::ArchiveReader::new(from)?),
+        false => Box::new(lines::LineReader::new(from)),
+    })
+}
+
+/// For fuzzing: reads as `import` does, and keeps nothing.
+pub fn decode_anything(bytes: &[u8]) {
+    let Ok(mut reader) = reader_of(bytes) else {
+        return;
+    };
+    while let Ok(Some(entry)) = reader.head() {
+        let _ = entry.record();
+        if reader.payload(&entry, &mut io::sink()).is_err() {
+            return;
+        }
+    }
 }
 
 fn take_all(store: &Store, reader: &mut dyn Reader) -> Result<u64> {

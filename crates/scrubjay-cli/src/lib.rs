@@ -20,6 +20,14 @@ use clap::Parser;
 
 use args::{Arguments, Command};
 
+/// Decodes bytes as every decoder of the command would, for fuzzing: whatever they are, nothing panics, and nothing is
+/// written.
+#[doc(hidden)]
+pub fn decode_anything(bytes: &[u8]) {
+    run::decode_anything(bytes);
+    archive::decode_anything(bytes);
+}
+
 /// Does what the arguments of this process ask for.
 pub fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();

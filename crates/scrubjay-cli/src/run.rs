@@ -357,6 +357,23 @@ impl Job {
     }
 }
 
+/// For fuzzing: frames, and the JSON in some of them.
+pub fn decode_anything(bytes: &[u8]) {
+    let _ = key::Facts::from_description(bytes);
+    cycle::decode_anything(bytes);
+    let mut frames = frames::FrameReader::new(bytes);
+    // Nothing is allowed, so nothing is restored.
+    let mut restorer = artefact::Restorer::new(&[]);
+    while let Ok(Some(frame)) = frames.next() {
+        match frame {
+            frames::Frame::Start(start) => drop(serde_json::from_slice::<live::Start>(start)),
+            frames::Frame::Made(what) => drop(restorer.announce(what)),
+            frames::Frame::Content(content) => drop(restorer.content(content)),
+            frames::Frame::Output(..) | frames::Frame::End(_) => {}
+        }
+    }
+}
+
 fn default_name(options: &KeyOptions) -> String {
     let command = Path::new(&options.command[0]);
     command

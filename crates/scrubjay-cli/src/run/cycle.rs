@@ -146,9 +146,20 @@ fn read(path: &Path) -> Option<Edge> {
     }
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).ok()?;
+    decode(&text)
+}
+
+fn decode(text: &str) -> Option<Edge> {
     let mut keys = text.split(' ').map(|key| key.parse().ok());
     let target = keys.next()??;
     Some((target, keys.collect::<Option<_>>()?))
+}
+
+/// For fuzzing.
+pub fn decode_anything(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = (decode(text), Ancestors::parse(text));
+    }
 }
 
 /// Whether `target`, or a run that it waits for directly or through others, is one of `ancestors`.
