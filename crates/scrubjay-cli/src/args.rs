@@ -293,7 +293,8 @@ pub struct Rm {
 
 /// Remove entries by tag, age or function
 ///
-/// Several options together remove the entries that all of them describe.
+/// Several options together remove the entries that all of them describe. What killed processes left in the store goes
+/// too, once it is an hour old.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  scrubjay purge --tag rates\n  scrubjay purge --older 7d --dry-run\n  scrubjay purge --all"

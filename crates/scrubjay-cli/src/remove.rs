@@ -43,6 +43,8 @@ pub fn purge(global: &Global, arguments: &Purge) -> Result<ExitCode> {
             heads.iter().filter(|head| is_meant(head)).count() as u64,
         );
     }
+    // What killed processes left is nobody's entry.
+    store.sweep()?;
     let removed = if arguments.all {
         store.clear()?
     } else {

@@ -158,3 +158,42 @@ fn a_damaged_entry_is_found_by_verify_never_served_and_can_be_removed() {
     assert_eq!(place.scrubjay(&["verify"]).status.code(), Some(0));
     assert_eq!(place.keys().len(), 1);
 }
+
+#[test]
+fn purge_removes_what_killed_processes_left_and_nothing_that_is_in_use() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted("killed", "echo on; read _ < gate");
+    place.counted("silent", "echo on; read _ < gate");
+    let scratch = || {
+        std::fs::read_dir(place.path("store/scratch"))
+            .unwrap()
+            .count()
+    };
+    let mut killed = place.start(&["run", "--", "./killed"]);
+    let mut silent = place.start(&["run", "--", "./silent"]);
+    assert_eq!(
+        (killed.line(), silent.line()),
+        ("on\n".into(), "on\n".into())
+    );
+    killed.signal("KILL");
+    killed.end();
+    place.scrubjay(&["purge", "--expired"]);
+    assert_eq!(scratch(), 2, "what is new may still be wanted");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    for file in std::fs::read_dir(place.path("store/scratch")).unwrap() {
+        let file = std::fs::File::options()
+            .append(true)
+            .open(file.unwrap().path());
+        file.unwrap().set_modified(old).unwrap();
+    }
+    place.scrubjay(&["purge", "--expired"]);
+    assert_eq!(
+        scratch(),
+        1,
+        "a command that says nothing for hours still runs"
+    );
+    place.open_gate("gate");
+    assert!(silent.end().status.success());
+    assert_eq!(scratch(), 0);
+}
