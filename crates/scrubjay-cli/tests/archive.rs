@@ -256,3 +256,33 @@ fn a_file_that_cannot_be_written_is_said() {
         stderr(&output)
     );
 }
+
+#[test]
+fn an_import_that_does_not_fit_says_so_and_leaves_a_sound_store() {
+    let place = Place::new();
+    let Some(_mounted) = place.mount("copy", "size=3m") else {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    };
+    for number in 0..5 {
+        let text = format!("{number}");
+        place.scrubjay(&[
+            "run",
+            "--",
+            "sh",
+            "-c",
+            "head -c 900000 /dev/urandom",
+            &text,
+        ]);
+    }
+    place.scrubjay(&["export", "all.sjar"]);
+    let output = import(&place, "all.sjar");
+    assert_eq!(output.status.code(), Some(3), "{}", stdout(&output));
+    let told = stderr(&output);
+    assert!(
+        told.contains("room") || told.contains("full") || told.contains("No space"),
+        "{told}"
+    );
+    let verified = place.scrubjay(&["verify", "--store", "copy"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+}
