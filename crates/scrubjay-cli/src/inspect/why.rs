@@ -72,64 +72,44 @@ fn nearest(store: &Store, asked: &Facts) -> Result<Option<(Head, Vec<Difference>
     Ok(best.map(|(_, head, differences)| (head, differences)))
 }
 
-fn differences(stored: &Facts, asked: &Facts) -> Vec<Difference> {
-    let mut found = Vec::new();
-    let mut compare = |what: String, stored: Option<String>, asked: Option<String>| {
-        if stored != asked {
-            found.push(Difference {
-                what,
-                stored,
-                asked,
-            });
-        }
-    };
-    for number in 1..stored.command.len().max(asked.command.len()) {
-        let of = |facts: &Facts| facts.command.get(number).cloned();
-        compare(format!("argument {number}"), of(stored), of(asked));
-    }
-    compare(
-        "executable".into(),
-        Some(stored.executable.state.clone()),
-        Some(asked.executable.state.clone()),
-    );
-    compare(
-        "directory".into(),
-        stored.directory.clone(),
-        asked.directory.clone(),
-    );
-    compare(
-        "standard input".into(),
-        stored.stdin.clone(),
-        asked.stdin.clone(),
-    );
-    let state = |facts: &Facts, name: &str| {
-        facts
-            .dependencies
-            .iter()
-            .find(|found| found.of == name)
-            .map(|found| found.state.clone())
-    };
-    let mut names: Vec<&str> = stored
-        .dependencies
-        .iter()
-        .chain(&asked.dependencies)
-        .map(|found| found.of.as_str())
+/// Every fact but the command's name, which is the same in all that are compared.
+fn named(facts: &Facts) -> Vec<(String, String)> {
+    let arguments = facts.command.iter().enumerate().skip(1);
+    let mut named: Vec<(String, String)> = arguments
+        .map(|(number, argument)| (format!("argument {number}"), argument.clone()))
         .collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
-        compare(
-            format!("dependency {name}"),
-            state(stored, name),
-            state(asked, name),
-        );
-    }
-    compare(
-        "--out".into(),
-        Some(stored.out.join(" ")),
-        Some(asked.out.join(" ")),
+    named.push(("executable".to_owned(), facts.executable.state.clone()));
+    let directory = facts.directory.iter();
+    named.extend(directory.map(|path| ("directory".to_owned(), path.clone())));
+    let stdin = facts.stdin.iter();
+    named.extend(stdin.map(|digest| ("standard input".to_owned(), digest.clone())));
+    let dependencies = facts.dependencies.iter();
+    named.extend(
+        dependencies.map(|found| (format!("dependency {}", found.of), found.state.clone())),
     );
-    found
+    let out = facts.out.iter();
+    named.extend(out.map(|path| (format!("--out {path}"), "asked for".to_owned())));
+    named
+}
+
+/// What is not the same in both, in the order of what was asked.
+fn differences(stored: &Facts, asked: &Facts) -> Vec<Difference> {
+    let (stored, asked) = (named(stored), named(asked));
+    let value_in = |facts: &[(String, String)], what: &str| {
+        let found = facts.iter().find(|(name, _)| name == what);
+        found.map(|(_, value)| value.clone())
+    };
+    let only_stored = stored
+        .iter()
+        .filter(|(what, _)| value_in(&asked, what).is_none());
+    let compared = asked.iter().chain(only_stored).map(|(what, _)| Difference {
+        what: what.clone(),
+        stored: value_in(&stored, what),
+        asked: value_in(&asked, what),
+    });
+    compared
+        .filter(|found| found.stored != found.asked)
+        .collect()
 }
 
 fn tell_hit(global: &Global, head: &Head) -> Result<()> {
