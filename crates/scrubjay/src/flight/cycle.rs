@@ -154,6 +154,10 @@ fn chain() -> Vec<u64> {
 }
 
 /// Whether this thread is inside one of these loads.
+#[cfg_attr(
+    not(feature = "disk"),
+    allow(dead_code, reason = "a tier below memory asks")
+)]
 pub(crate) fn is_inside(any: impl Fn(u64) -> bool) -> bool {
     with_chain(|chain| chain.iter().any(|link| any(link.flight)))
 }
