@@ -49,18 +49,18 @@ pub fn write(args: &[String]) -> Result<(), Box<dyn Error>> {
     println!("ready");
     std::io::stdin().read_line(&mut String::new())?;
     let took = ours::put_apart(Path::new(dir), Share { first, count, size })?;
-    println!("{took}");
+    println!("{}", took.busy);
     Ok(())
 }
 
-/// Has so many processes write at once, each its own keys; returns the time from the first start to the last end, and how
-/// many failed.
+/// Has so many processes write at once, each its own keys; returns the time from the first start to the last end, what
+/// processor time a value took, and how many processes failed.
 pub fn write_together(
     side: Side,
     processes: u64,
     dir: &Path,
     share: Share,
-) -> std::io::Result<(Duration, usize)> {
+) -> Result<(Duration, f64, usize), Box<dyn Error>> {
     let mut writers: Vec<Child> = Vec::new();
     for process in 0..processes {
         let first = share.first + process * share.count;
@@ -83,13 +83,18 @@ pub fn write_together(
     for writer in &mut writers {
         writeln!(writer.stdin.take().expect("it was asked for"), "go")?;
     }
+    let mut busy = Vec::new();
     for output in &mut outputs {
-        output.read_line(&mut String::new())?;
+        let mut answer = String::new();
+        output.read_line(&mut answer)?;
+        busy.extend(answer.split_whitespace().next_back().map(str::parse::<f64>));
     }
     let took = start.elapsed();
     let mut failed = 0;
     for writer in &mut writers {
         failed += usize::from(!writer.wait()?.success());
     }
-    Ok((took, failed))
+    let busy = busy.into_iter().collect::<Result<Vec<f64>, _>>()?;
+    let mean = busy.iter().sum::<f64>() / busy.len().max(1) as f64;
+    Ok((took, mean, failed))
 }

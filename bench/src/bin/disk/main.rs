@@ -7,6 +7,7 @@
 //! Output: Markdown. Usage: `PYTHON=… disk [ROUNDS [ROW]]`, where the interpreter has diskcache 5.6.3.
 
 mod apart;
+mod cost;
 mod folder;
 mod ours;
 mod peer;
@@ -15,6 +16,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use apart::{Share, Side};
+use cost::Cost;
 use folder::{Folder, bytes_in};
 use ours::Put;
 use peer::Peer;
@@ -24,12 +26,12 @@ use scrubjay_bench::table::Table;
 
 const KIB: u64 = 1 << 10;
 /// Entries of 1 KiB in a warm folder; it is larger than what a connection keeps in memory.
-const ENTRIES: u64 = 50_000;
-const LARGE_ENTRIES: u64 = 4_000;
+const ENTRIES: u64 = 30_000;
+const LARGE_ENTRIES: u64 = 2_000;
 /// Entries that a round writes.
-const WRITES: u64 = 20_000;
+const WRITES: u64 = 10_000;
 
-type Pair = Result<(f64, f64), Box<dyn Error>>;
+type Pair = Result<(Cost, Cost), Box<dyn Error>>;
 
 /// What is needed to measure.
 struct Lab {
@@ -37,6 +39,8 @@ struct Lab {
     /// Warm folders: of 1 KiB, of 32 KiB, ours and the peer's.
     small: [Folder; 2],
     large: [Folder; 2],
+    /// What the peer's writes took in this round, for all rows that compare with them.
+    peer_put: Option<Cost>,
 }
 
 const SMALL: Share = Share {
@@ -67,6 +71,7 @@ impl Lab {
             peer: Peer::start()?,
             small: [Folder::new(), Folder::new()],
             large: [Folder::new(), Folder::new()],
+            peer_put: None,
         };
         for (folders, share) in [(&lab.small, SMALL), (&lab.large, LARGE)] {
             ours::put(folders[0].path(), share, Put::Load, false)?;
@@ -87,17 +92,21 @@ impl Lab {
 
     fn put(&mut self, how: Put, write_through: bool) -> Pair {
         let (mine, other) = (Folder::new(), Folder::new());
-        let theirs = self.peer.ask("put", other.path(), &WRITTEN.numbers());
+        let peer = &mut self.peer;
+        let theirs = *self
+            .peer_put
+            .get_or_insert_with(|| peer.ask("put", other.path(), &WRITTEN.numbers()));
         let ours = ours::put(mine.path(), WRITTEN, how, write_through)?;
         Ok((ours, theirs))
     }
 
     fn two_writers(&mut self) -> Pair {
-        let together = |side| -> Result<f64, Box<dyn Error>> {
+        let together = |side| -> Result<Cost, Box<dyn Error>> {
             let folder = Folder::new();
-            let (took, failed) = apart::write_together(side, 2, folder.path(), WRITTEN)?;
+            let (took, busy, failed) = apart::write_together(side, 2, folder.path(), WRITTEN)?;
             assert_eq!(failed, 0, "both writers end well");
-            Ok(took.as_nanos() as f64 / (2 * WRITES) as f64)
+            let wall = took.as_nanos() as f64 / (2 * WRITES) as f64;
+            Ok(Cost { wall, busy })
         };
         Ok((together(Side::Ours)?, together(Side::Peer)?))
     }
@@ -168,6 +177,7 @@ fn print_rounds(lab: &mut Lab, rows: &[&Row], rounds: usize) -> Result<(), Box<d
     let mut figures = vec![Vec::new(); rows.len()];
     // The first round only warms up.
     for round in 0..=rounds {
+        lab.peer_put = None;
         for (row, figures) in rows.iter().zip(&mut figures) {
             let pair = (row.measure)(lab)?;
             if round > 0 {
@@ -177,21 +187,37 @@ fn print_rounds(lab: &mut Lab, rows: &[&Row], rounds: usize) -> Result<(), Box<d
         }
     }
     println!("\n### Operations, microseconds\n");
-    let mut table = Table::new(&["", "scrubjay", "diskcache", "times faster", "asked, wished"]);
+    let mut table = Table::new(&[
+        "",
+        "scrubjay",
+        "diskcache",
+        "times faster",
+        "asked, wished",
+        "processor time: scrubjay",
+        "diskcache",
+        "times less",
+    ]);
     for (row, figures) in rows.iter().zip(figures) {
-        let ours = median(figures.iter().map(|pair| pair.0));
-        let theirs = median(figures.iter().map(|pair| pair.1));
-        let faster = median(figures.iter().map(|pair| pair.1 / pair.0));
-        table.row(&[
-            row.name.to_owned(),
-            format!("{:.2}", ours / 1e3),
-            format!("{:.2}", theirs / 1e3),
-            format!("{faster:.1}"),
-            row.asked.to_owned(),
-        ]);
+        let mut cells = vec![row.name.to_owned()];
+        cells.extend(compared(&figures, |cost| cost.wall));
+        cells.push(row.asked.to_owned());
+        cells.extend(compared(&figures, |cost| cost.busy));
+        table.row(&cells);
     }
     table.print();
     Ok(())
+}
+
+/// Ours and the peer's in microseconds, and how many times more the peer's is.
+fn compared(figures: &[(Cost, Cost)], clock: impl Fn(&Cost) -> f64) -> [String; 3] {
+    let ours = median(figures.iter().map(|pair| clock(&pair.0)));
+    let theirs = median(figures.iter().map(|pair| clock(&pair.1)));
+    let ratio = median(figures.iter().map(|pair| clock(&pair.1) / clock(&pair.0)));
+    [
+        format!("{:.2}", ours / 1e3),
+        format!("{:.2}", theirs / 1e3),
+        format!("{ratio:.1}"),
+    ]
 }
 
 /// Rows without a peer's time: sizes, and the same with and without a folder.
@@ -213,7 +239,7 @@ fn print_others(lab: &mut Lab, rounds: usize) -> Result<(), Box<dyn Error>> {
     let mut newcomers = Vec::new();
     for side in [Side::Ours, Side::Peer] {
         let folder = Folder::new();
-        let (took, failed) = apart::write_together(side, 32, folder.path(), share)?;
+        let (took, _, failed) = apart::write_together(side, 32, folder.path(), share)?;
         newcomers.push(format!("{failed} in {} ms", took.as_millis()));
     }
     newcomers.insert(
@@ -222,12 +248,12 @@ fn print_others(lab: &mut Lab, rounds: usize) -> Result<(), Box<dyn Error>> {
     );
     newcomers.push("0".to_owned());
     table.row(&newcomers);
-    let hits = 2_000_000;
+    let hits = 1_000_000;
     let folder = Folder::new();
     let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        with.push(ours::hit_in_memory(Some(folder.path()), hits)?);
-        without.push(ours::hit_in_memory(None, hits)?);
+        with.push(ours::hit_in_memory(Some(folder.path()), hits)?.busy);
+        without.push(ours::hit_in_memory(None, hits)?.busy);
         ratios.push(with[with.len() - 1] / without[without.len() - 1]);
     }
     let (with, without) = (median(with.into_iter()), median(without.into_iter()));
@@ -239,9 +265,9 @@ fn print_others(lab: &mut Lab, rounds: usize) -> Result<(), Box<dyn Error>> {
         "1".to_owned(),
     ]);
     let restart = (0..rounds)
-        .map(|_| ours::restart(lab.small[0].path(), 10_000))
-        .collect::<Result<Vec<_>, _>>()?;
-    let faster = ours::recompute(1_000)? / median(restart.into_iter());
+        .map(|_| Ok(ours::restart(lab.small[0].path(), 10_000)?.wall))
+        .collect::<Result<Vec<f64>, Box<dyn Error>>>()?;
+    let faster = ours::recompute(1_000)?.wall / median(restart.into_iter());
     table.row(&[
         "restart: 10,000 first hits, times faster than 1 ms each".to_owned(),
         format!("{faster:.0}"),

@@ -1,4 +1,4 @@
-//! Scrubjay's side of each row: nanoseconds for one operation.
+//! Scrubjay's side of each row: what one operation costs.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -10,6 +10,7 @@ use scrubjay::Cache;
 use scrubjay::disk::{Digest, Function, KeyEncoder, NewRecord, Store};
 
 use crate::apart::Share;
+use crate::cost::{Cost, Watch};
 use crate::folder::bytes_in;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -57,10 +58,6 @@ fn cache(store: &Store, capacity: u64) -> Result<Cache<u64, Bytes>> {
     Ok(builder.disk(store.clone(), function()).build()?)
 }
 
-fn nanos(took: Duration, count: u64) -> f64 {
-    took.as_nanos() as f64 / count as f64
-}
-
 /// The keys of a share, in an order without pattern.
 fn shuffled(share: Share) -> Vec<u64> {
     let mut keys: Vec<u64> = (share.first..share.first + share.count).collect();
@@ -75,25 +72,25 @@ fn shuffled(share: Share) -> Vec<u64> {
 }
 
 /// Hits of a warm folder through a cache whose memory is off.
-pub fn get(dir: &Path, share: Share) -> Result<f64> {
+pub fn get(dir: &Path, share: Share) -> Result<Cost> {
     let cache = cache(&Store::open(dir)?, 0)?;
     let keys = shuffled(share);
-    let start = Instant::now();
+    let watch = Watch::start();
     for key in &keys {
         let value = cache.get_or_insert_with(key, || panic!("{key} is missing"));
         assert_eq!(value.len() as u64, share.size);
     }
-    let took = start.elapsed();
+    let cost = watch.stop(share.count);
     assert_eq!(cache.stats().disk_hits, share.count, "the memory is off");
-    Ok(nanos(took, share.count))
+    Ok(cost)
 }
 
 /// Writes, and waits until all is committed.
-pub fn put(dir: &Path, share: Share, how: Put, write_through: bool) -> Result<f64> {
+pub fn put(dir: &Path, share: Share, how: Put, write_through: bool) -> Result<Cost> {
     let filler = filler(share.size);
     let store = Store::builder().write_through(write_through).open(dir)?;
     let cache = cache(&store, 0)?;
-    let start = Instant::now();
+    let watch = Watch::start();
     for key in share.first..share.first + share.count {
         let value = value(key, &filler);
         match how {
@@ -112,28 +109,28 @@ pub fn put(dir: &Path, share: Share, how: Put, write_through: bool) -> Result<f6
         }
     }
     store.flush(Duration::MAX)?;
-    let took = start.elapsed();
+    let cost = watch.stop(share.count);
     drop(cache);
     assert_eq!(store.stats()?.dropped, 0, "nothing was lost");
-    Ok(nanos(took, share.count))
+    Ok(cost)
 }
 
 /// What one of several processes writes.
-pub fn put_apart(dir: &Path, share: Share) -> Result<f64> {
+pub fn put_apart(dir: &Path, share: Share) -> Result<Cost> {
     put(dir, share, Put::Insert, false)
 }
 
 /// Opens a folder that is there.
-pub fn open(dir: &Path, count: u64) -> Result<f64> {
-    let start = Instant::now();
+pub fn open(dir: &Path, count: u64) -> Result<Cost> {
+    let watch = Watch::start();
     for _ in 0..count {
         black_box(Store::open(dir)?);
     }
-    Ok(nanos(start.elapsed(), count))
+    Ok(watch.stop(count))
 }
 
 /// Hits in memory, with a folder below or without.
-pub fn hit_in_memory(dir: Option<&Path>, count: u64) -> Result<f64> {
+pub fn hit_in_memory(dir: Option<&Path>, count: u64) -> Result<Cost> {
     let keys = 1_000;
     let cache = match dir {
         Some(dir) => cache(&Store::open(dir)?, keys * 10)?,
@@ -143,28 +140,28 @@ pub fn hit_in_memory(dir: Option<&Path>, count: u64) -> Result<f64> {
     for key in 0..keys {
         cache.get_or_insert_with(&key, || value(key, &filler));
     }
-    let start = Instant::now();
+    let watch = Watch::start();
     for turn in 0..count {
         black_box(cache.with(&(turn % keys), |value| value[0]));
     }
-    Ok(nanos(start.elapsed(), count))
+    Ok(watch.stop(count))
 }
 
 /// The first hits of a process that finds a warm folder, opening included.
-pub fn restart(dir: &Path, count: u64) -> Result<f64> {
-    let start = Instant::now();
+pub fn restart(dir: &Path, count: u64) -> Result<Cost> {
+    let watch = Watch::start();
     let cache = cache(&Store::open(dir)?, count)?;
     for key in 0..count {
         black_box(cache.get_or_insert_with(&key, || panic!("{key} is missing")));
     }
-    Ok(nanos(start.elapsed(), count))
+    Ok(watch.stop(count))
 }
 
 /// What the same costs if each value takes a millisecond to compute.
-pub fn recompute(count: u64) -> Result<f64> {
+pub fn recompute(count: u64) -> Result<Cost> {
     let cache: Cache<u64, Bytes> = Cache::builder().capacity(count).build()?;
     let filler = filler(1024);
-    let start = Instant::now();
+    let watch = Watch::start();
     for key in 0..count {
         black_box(cache.get_or_insert_with(&key, || {
             let begun = Instant::now();
@@ -174,7 +171,7 @@ pub fn recompute(count: u64) -> Result<f64> {
             value(key, &filler)
         }));
     }
-    Ok(nanos(start.elapsed(), count))
+    Ok(watch.stop(count))
 }
 
 /// How large a folder became, as shares of its capacity.

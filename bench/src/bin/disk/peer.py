@@ -1,6 +1,7 @@
 """The other side of `disk`: diskcache's FanoutCache(16), told by lines on standard input what to do.
 
-Each line is a command with arguments; each is answered by one line: nanoseconds for one operation, or what went wrong.
+Each line is a command with arguments; each is answered by one line: nanoseconds for one operation, by the clock on the wall
+and by the processor time of the process.
 `peer.py writer DIR FIRST COUNT SIZE` is one of several processes: it says "ready", and begins when a line comes.
 """
 
@@ -24,9 +25,10 @@ def value(key, filler):
 
 
 def timed(count, work):
-    start = time.perf_counter_ns()
+    start, busy = time.perf_counter_ns(), time.process_time_ns()
     work()
-    return (time.perf_counter_ns() - start) / count
+    wall, busy = time.perf_counter_ns() - start, time.process_time_ns() - busy
+    return f"{wall / count} {busy / count}"
 
 
 def put(path, first, count, size):

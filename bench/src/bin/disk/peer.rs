@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use crate::cost::Cost;
+
 const SCRIPT: &str = include_str!("peer.py");
 
 /// The running peer.
@@ -53,8 +55,8 @@ impl Peer {
         })
     }
 
-    /// Has something done and returns its nanoseconds for one operation.
-    pub fn ask(&mut self, command: &str, dir: &Path, numbers: &[u64]) -> f64 {
+    /// Has something done and returns what one operation cost.
+    pub fn ask(&mut self, command: &str, dir: &Path, numbers: &[u64]) -> Cost {
         let mut line = format!("{command}\t{}", dir.display());
         for number in numbers {
             line.push_str(&format!("\t{number}"));
@@ -63,8 +65,13 @@ impl Peer {
         let mut answer = String::new();
         let read = self.answers.read_line(&mut answer);
         read.expect("the peer answers");
-        let figure = answer.trim().parse();
-        figure.unwrap_or_else(|_| panic!("the peer failed at `{line}`: its message is above"))
+        let cost = answer.trim().split_once(' ').and_then(|(wall, busy)| {
+            Some(Cost {
+                wall: wall.parse().ok()?,
+                busy: busy.parse().ok()?,
+            })
+        });
+        cost.unwrap_or_else(|| panic!("the peer failed at `{line}`: its message is above"))
     }
 }
 
