@@ -42,7 +42,7 @@ trait Reader {
 
 pub fn export(global: &Global, arguments: &Export) -> Result<ExitCode> {
     let store = store::open(global)?;
-    let heads = arguments.selection.of(&store);
+    let heads = arguments.selection.of(&store)?;
     let file = path(&arguments.file);
     let format = arguments.format.unwrap_or_else(|| format_of(file));
     let to: Box<dyn Write> = match file {

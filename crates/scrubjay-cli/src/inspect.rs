@@ -45,20 +45,19 @@ impl Selection {
     }
 
     /// The entries that are meant, oldest first.
-    pub fn of(&self, store: &Store) -> Vec<Head> {
+    pub fn of(&self, store: &Store) -> Result<Vec<Head>> {
         let now = SystemTime::now();
-        store
-            .iter()
-            .filter(|head| self.includes(head, now))
-            .collect()
+        let mut heads = store.iter().collect::<Result<Vec<_>, _>>()?;
+        heads.retain(|head| self.includes(head, now));
+        Ok(heads)
     }
 }
 
 /// The one entry whose key begins with `start`.
 pub fn find(store: &Store, start: &str) -> Result<Head> {
     let start = start.to_ascii_lowercase();
-    let begins = |head: &Head| head.digest.to_string().starts_with(&start);
-    let mut found: Vec<Head> = store.iter().filter(begins).collect();
+    let mut found = store.iter().collect::<Result<Vec<_>, _>>()?;
+    found.retain(|head| head.digest.to_string().starts_with(&start));
     match found.len() {
         0 => Err(Failure::new(
             NO,

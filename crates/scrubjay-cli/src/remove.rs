@@ -36,7 +36,7 @@ pub fn purge(global: &Global, arguments: &Purge) -> Result<ExitCode> {
         arguments.selection.includes(head, now) && (!arguments.expired || !head.is_fresh(now))
     };
     if arguments.dry_run {
-        let heads = arguments.selection.of(&store);
+        let heads = arguments.selection.of(&store)?;
         return tell(
             global,
             "would_remove",

@@ -33,7 +33,7 @@ fn folder(name: &str) -> String {
 /// The names of the functions in a folder, which is removed.
 fn functions(name: &str) -> Vec<Function> {
     let store = Store::open(folder(name)).unwrap();
-    let mut functions: Vec<_> = store.iter().map(|head| head.function).collect();
+    let mut functions: Vec<_> = store.iter().map(|head| head.unwrap().function).collect();
     functions.sort();
     functions.dedup();
     drop(store);

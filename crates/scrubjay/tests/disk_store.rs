@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use scrubjay::ErrorKind;
-use scrubjay::disk::{Codec, Digest, Function, KeyEncoder, LARGE, NewRecord, Store};
+use scrubjay::disk::{Codec, Digest, Durability, Function, KeyEncoder, LARGE, NewRecord, Store};
 
 /// A folder of its own for one test, removed at its end.
 struct Folder(PathBuf);
@@ -297,4 +297,132 @@ fn leads_of_different_keys_do_not_meet_and_one_of_the_same_key_is_refused() {
     assert!((0..200).all(|n| store.try_lead(&digest(n)).unwrap().is_none()));
     drop(leads);
     assert!(store.try_lead(&digest(0)).unwrap().is_some());
+}
+
+/// A connection of our own to the index, as a process beside the store would have.
+fn index_of(folder: &Folder) -> rusqlite::Connection {
+    rusqlite::Connection::open(folder.0.join("store.db")).unwrap()
+}
+
+#[test]
+fn flush_gives_up_at_its_deadline_and_loses_nothing() {
+    let folder = Folder::new("deadline");
+    let store = Store::open(&folder.0).unwrap();
+    store.put(record(1), b"first").unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    let other = index_of(&folder);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.put(record(2), b"second").unwrap();
+    let begun = std::time::Instant::now();
+    assert!(store.flush(Duration::from_millis(20)).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    other.execute_batch("ROLLBACK").unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    drop(store);
+    assert_eq!(value(&folder.open(), 2).unwrap(), b"second");
+}
+
+#[test]
+fn the_later_of_two_insertions_of_a_key_stays() {
+    let folder = Folder::new("later");
+    let store = Store::open(&folder.0).unwrap();
+    store.put(record(1).replaces(true), b"first").unwrap();
+    store.put(record(1).replaces(true), b"second").unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    store.put(record(1).replaces(true), b"third").unwrap();
+    drop(store);
+    assert_eq!(value(&folder.open(), 1).unwrap(), b"third");
+}
+
+#[test]
+fn a_load_that_an_insertion_overtook_is_not_stored() {
+    let folder = Folder::new("overtaken");
+    let store = Store::open(&folder.0).unwrap();
+    let fence = store.fence();
+    store.put(record(1).replaces(true), b"inserted").unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    store.put(record(1).fence(fence), b"outdated").unwrap();
+    store.put(record(2).fence(fence), b"another key").unwrap();
+    drop(store);
+    let store = folder.open();
+    assert_eq!(value(&store, 1).unwrap(), b"inserted");
+    assert_eq!(value(&store, 2).unwrap(), b"another key");
+}
+
+#[test]
+fn a_tag_of_many_entries_is_invalidated_whole_and_fences_loads() {
+    let folder = Folder::new("many");
+    let store = folder.open();
+    for n in 0..2_000 {
+        let tag = if n % 4 == 0 { "other" } else { "many" };
+        store.put(record(n).tag(tag), b"value").unwrap();
+    }
+    let fence = store.fence();
+    assert_eq!(store.invalidate_tag("many").unwrap(), 1_500);
+    store
+        .put(record(1).tag("many").fence(fence), b"outdated")
+        .unwrap();
+    store.put(record(2).tag("many"), b"newer").unwrap();
+    assert_eq!(store.iter().count(), 501);
+    assert_eq!(store.clear().unwrap(), 501);
+}
+
+#[test]
+fn verify_finds_what_the_index_says_wrongly_of_an_entry() {
+    let folder = Folder::new("guides");
+    let store = folder.open();
+    store.put(record(1).tag("a"), b"value").unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+    for (wrong, right) in [
+        ("x = 5", "x = NULL"),
+        ("n = n + 1", "n = n - 1"),
+        ("g = 3", "g = 1"),
+        ("a = a + 1000", "a = a - 1000"),
+    ] {
+        let other = index_of(&folder);
+        other.execute(&format!("UPDATE e SET {wrong}"), []).unwrap();
+        let report = store.verify(|_| ()).unwrap();
+        assert_eq!(report.index.len(), 1, "{wrong}: {:?}", report.index);
+        other.execute(&format!("UPDATE e SET {right}"), []).unwrap();
+    }
+    assert!(store.verify(|_| ()).unwrap().is_sound());
+}
+
+#[test]
+fn going_through_an_index_that_fails_ends_with_the_error() {
+    let folder = Folder::new("heads");
+    let store = folder.open();
+    store.put(record(1), b"value").unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    index_of(&folder).execute_batch("DROP TABLE e").unwrap();
+    let mut heads = store.iter();
+    assert!(heads.next().unwrap().is_err());
+    assert!(heads.next().is_none());
+}
+
+#[test]
+fn what_is_written_is_read_at_every_level_of_durability() {
+    for durability in [
+        Durability::Process,
+        Durability::Flush(Duration::from_millis(1)),
+        Durability::Flush(Duration::from_secs(3600)),
+        Durability::Sync,
+    ] {
+        for write_through in [false, true] {
+            let folder = Folder::new("durability");
+            let builder = Store::builder().durability(durability);
+            let store = builder
+                .write_through(write_through)
+                .open(&folder.0)
+                .unwrap();
+            store.put(record(1), b"value").unwrap();
+            store.put(record(2), &[7; 50_000]).unwrap();
+            store.flush(Duration::from_secs(60)).unwrap();
+            drop(store);
+            let store = folder.open();
+            assert_eq!(value(&store, 1).unwrap(), b"value");
+            assert_eq!(value(&store, 2).unwrap(), [7; 50_000]);
+        }
+    }
 }

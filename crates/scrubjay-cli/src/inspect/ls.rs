@@ -12,7 +12,7 @@ use crate::{output, store};
 
 pub fn ls(global: &Global, arguments: &Ls) -> Result<ExitCode> {
     let store = store::open(global)?;
-    let mut heads = arguments.selection.of(&store);
+    let mut heads = arguments.selection.of(&store)?;
     sort(&mut heads, arguments.sort);
     let skipped = arguments
         .limit

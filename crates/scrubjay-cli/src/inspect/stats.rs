@@ -25,10 +25,10 @@ pub struct Share {
 }
 
 /// The shares by function, those included that have no entries any more.
-pub fn shares(store: &Store, usage: &[Usage]) -> BTreeMap<String, Share> {
+pub fn shares(store: &Store, usage: &[Usage]) -> Result<BTreeMap<String, Share>> {
     let now = SystemTime::now();
     let mut shares: BTreeMap<String, Share> = BTreeMap::new();
-    for head in Selection::everything().of(store) {
+    for head in Selection::everything().of(store)? {
         let share = shares.entry(head.function.name.clone()).or_default();
         share.add(&head, now);
     }
@@ -36,7 +36,7 @@ pub fn shares(store: &Store, usage: &[Usage]) -> BTreeMap<String, Share> {
         let share = shares.entry(usage.function.clone()).or_default();
         share.usage = usage.clone();
     }
-    shares
+    Ok(shares)
 }
 
 impl Share {
@@ -86,7 +86,7 @@ fn sum(usage: &[Usage]) -> Usage {
 pub fn stats(global: &Global) -> Result<ExitCode> {
     let store = store::open(global)?;
     let total = store.stats()?;
-    let shares = shares(&store, &total.usage);
+    let shares = shares(&store, &total.usage)?;
     if global.json {
         output::json(&to_json(&total, &shares))?;
         return Ok(ExitCode::SUCCESS);

@@ -130,7 +130,7 @@ fn draw(global: &Global, store: &Store, is_screen: bool) -> Result<()> {
     output::line("\nwritten last:")?;
     print_recent(&recent)?;
     output::line("")?;
-    output::print_table(&stats::table(&stats::shares(store, &total.usage)))?;
+    output::print_table(&stats::table(&stats::shares(store, &total.usage)?))?;
     if is_screen {
         output::line("\nq ends")?;
     }
@@ -152,7 +152,7 @@ fn running(store: &Store) -> Vec<(String, Start)> {
 }
 
 fn recent(store: &Store) -> Result<Vec<Head>> {
-    let mut heads = Selection::everything().of(store);
+    let mut heads = Selection::everything().of(store)?;
     heads.sort_by_key(|head| std::cmp::Reverse(head.written));
     heads.truncate(5);
     Ok(heads)

@@ -54,7 +54,7 @@ fn key_of(options: &KeyOptions) -> Result<Key> {
 /// The entry of a command whose key shares most with `asked`; the newest of several.
 fn nearest(store: &Store, asked: &Facts) -> Result<Option<(Head, Vec<Difference>)>> {
     let mut best: Option<(usize, Head, Vec<Difference>)> = None;
-    for head in Selection::everything().of(store) {
+    for head in Selection::everything().of(store)? {
         let Some(stored) = Facts::from_description(&head.description) else {
             continue;
         };

@@ -24,6 +24,7 @@ mod queue;
 mod record;
 mod shared;
 mod store;
+mod tend;
 mod usage;
 mod values;
 mod verify;

@@ -144,12 +144,24 @@ impl<K, V> Attached<K, V> {
         name: Name,
         is: impl FnOnce(&K) -> bool,
         oldest: Option<Duration>,
-    ) -> Option<(K, Raised<V>)> {
+    ) -> (Option<(K, Raised<V>)>, Fence) {
         // SeqCst: whoever failed to invalidate is believed at once.
+        let (record, fence) = self.store.get_fenced(&digest_of(name));
         if self.distrusted.load(Ordering::SeqCst) {
-            return None;
+            return (None, fence);
         }
-        let record = self.store.get(&digest_of(name))?;
+        let value = record.and_then(|record| self.raised(core, record, is, oldest));
+        (value, fence)
+    }
+
+    /// What a record brings, if it is one that may be served.
+    fn raised(
+        &self,
+        core: &Core<K, V>,
+        record: Record,
+        is: impl FnOnce(&K) -> bool,
+        oldest: Option<Duration>,
+    ) -> Option<(K, Raised<V>)> {
         let now = core.options.clock.calendar();
         let head = &record.head;
         let is_ours = head.function == self.function && head.codec == Codec::POSTCARD;
@@ -296,8 +308,17 @@ fn keeps_others_waiting() -> bool {
     cycle::is_inside(|flight| leading.contains(&flight))
 }
 
-/// Collects what a `Hash` feeds.
+/// Collects what a `Hash` feeds, numbers in the same way on every machine.
 struct Bytes(Vec<u8>);
+
+/// Numbers little-endian; those of the machine's word as 64 bits.
+macro_rules! write_numbers {
+    ($($name:ident($ty:ty as $kept:ty)),*) => {
+        $(fn $name(&mut self, number: $ty) {
+            self.write(&(number as $kept).to_le_bytes());
+        })*
+    };
+}
 
 impl Hasher for Bytes {
     fn write(&mut self, bytes: &[u8]) {
@@ -307,6 +328,19 @@ impl Hasher for Bytes {
     fn finish(&self) -> u64 {
         0
     }
+
+    write_numbers!(
+        write_u16(u16 as u16),
+        write_u32(u32 as u32),
+        write_u64(u64 as u64),
+        write_u128(u128 as u128),
+        write_usize(usize as u64),
+        write_i16(i16 as i16),
+        write_i32(i32 as i32),
+        write_i64(i64 as i64),
+        write_i128(i128 as i128),
+        write_isize(isize as i64)
+    );
 }
 
 impl<K, V> Below<K, V> for Attached<K, V>
@@ -320,16 +354,15 @@ where
 
     fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<V> {
         self.watch(core);
-        let fence = self.store.fence();
         let look = || self.lookup(core, name, |other| other == key, visit.oldest);
-        let mut found = look();
+        let (mut found, fence) = look();
         let mut lead = None;
         if found.is_none() {
             match self.lead(name, visit) {
                 Led::Here(taken) => {
                     lead = Some(taken);
                     // Somebody may have stored it between the lookup and the lead.
-                    found = look();
+                    found = look().0;
                 }
                 Led::Elsewhere if visit.waits && !keeps_others_waiting() => {
                     return Descent::Busy(flight::pause(visit.tries));
@@ -358,7 +391,7 @@ where
         is: &dyn Fn(&K) -> bool,
     ) -> Option<(K, Raised<V>)> {
         self.watch(core);
-        self.lookup(core, name, is, None)
+        self.lookup(core, name, is, None).0
     }
 
     fn count(&self, found: Option<&Raised<V>>) {
@@ -467,21 +500,21 @@ impl Watcher {
         K: Hash + Eq + 'static,
         V: 'static,
     {
-        let Ok((news, gap, last)) = self.store.invalidations(self.seen) else {
+        let Ok(news) = self.store.news(self.seen) else {
             // Nothing is known, so nothing may be kept.
             return cache.forget_all();
         };
-        self.seen = last;
+        self.seen = news.last;
         let below = cache.core.options.below.as_deref();
         let Some(below) = below else {
             return;
         };
-        if gap {
+        if news.has_gap {
             return cache.forget_all();
         }
         let mut names = HashSet::new();
-        for invalidation in news {
-            match invalidation.target {
+        for target in news.targets {
+            match target {
                 Target::Key(digest) => drop(names.insert(*digest.as_bytes())),
                 Target::Tag(tag) => drop(cache.forget_tag(&tag)),
                 Target::Loads => drop(cache.forget_if(|_, _| false)),
@@ -494,5 +527,25 @@ impl Watcher {
                 |key: &K| names.contains(&below.name(&|mut hasher| key.hash(&mut hasher)));
             cache.forget_if(|key, _| is_named(key));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_feeds_the_same_bytes_on_every_machine() {
+        let mut bytes = Bytes(Vec::new());
+        (7_usize, -2_isize, 0x0102_u16, "ab", Some(1_u8)).hash(&mut bytes);
+        let expected: [&[u8]; 6] = [
+            &7_u64.to_le_bytes(),
+            &(-2_i64).to_le_bytes(),
+            &[2, 1],
+            b"ab\xff",
+            &1_u64.to_le_bytes(),
+            &[1],
+        ];
+        assert_eq!(bytes.0, expected.concat());
     }
 }

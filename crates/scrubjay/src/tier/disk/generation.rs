@@ -1,11 +1,10 @@
 //! The page `gen`: what every process reads to see that something changed, without asking the index.
 //!
 //! ```text
-//! magic (8) ‖ token (8) ‖ last invalidation (8) ‖ checksum (8)
+//! magic (8) ‖ token (8) ‖ last number (8) ‖ last invalidation (8) ‖ checksum (8)
 //! ```
 //! Whoever commits writes a token that nobody wrote before, after the commit. So a process that reads the same token twice
-//! knows that no commit was announced between. The number of the last invalidation is never ahead of the index: a late
-//! writer may set it back, which only makes fences stricter. Read with `pread` and not through a mapping, because a
+//! knows that no commit was announced between. The numbers are never ahead of the index: a late writer may set them back, which only makes fences stricter. Read with `pread` and not through a mapping, because a
 //! truncated mapping would kill the process.
 
 use std::fs::{File, OpenOptions};
@@ -16,16 +15,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::index::Last;
 use super::values::new_id;
 
 const MAGIC: [u8; 8] = *b"SJgen\0\0\x01";
-const SIZE: usize = 32;
+const SIZE: usize = 40;
 
 /// What the page says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) token: u64,
-    pub(crate) invalidation: u64,
+    pub(crate) last: Last,
 }
 
 /// The open page.
@@ -54,14 +54,11 @@ impl Generation {
         decode(&bytes)
     }
 
-    /// Announces a commit after which the last invalidation was this one.
-    pub(crate) fn announce(&self, invalidation: u64) -> io::Result<()> {
+    /// Announces a commit after which the last numbers were these.
+    pub(crate) fn announce(&self, last: Last) -> io::Result<()> {
         // Relaxed: only the number counts, and nobody gets the same.
         let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let seen = Seen {
-            token,
-            invalidation,
-        };
+        let seen = Seen { token, last };
         self.file.write_all_at(&encode(seen), 0)
     }
 }
@@ -70,21 +67,25 @@ fn encode(seen: Seen) -> [u8; SIZE] {
     let mut bytes = [0; SIZE];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..16].copy_from_slice(&seen.token.to_le_bytes());
-    bytes[16..24].copy_from_slice(&seen.invalidation.to_le_bytes());
-    let sum = xxh3_64(&bytes[..24]);
-    bytes[24..].copy_from_slice(&sum.to_le_bytes());
+    bytes[16..24].copy_from_slice(&seen.last.number.to_le_bytes());
+    bytes[24..32].copy_from_slice(&seen.last.invalidation.to_le_bytes());
+    let sum = xxh3_64(&bytes[..32]);
+    bytes[32..].copy_from_slice(&sum.to_le_bytes());
     bytes
 }
 
 pub(crate) fn decode(bytes: &[u8; SIZE]) -> Option<Seen> {
     let number = |range: std::ops::Range<usize>| {
-        let bytes = bytes[range].try_into().expect("8 of 32 bytes");
+        let bytes = bytes[range].try_into().expect("8 of 40 bytes");
         u64::from_le_bytes(bytes)
     };
-    let is_whole = bytes[..8] == MAGIC && number(24..32) == xxh3_64(&bytes[..24]);
+    let is_whole = bytes[..8] == MAGIC && number(32..40) == xxh3_64(&bytes[..32]);
     is_whole.then(|| Seen {
         token: number(8..16),
-        invalidation: number(16..24),
+        last: Last {
+            number: number(16..24),
+            invalidation: number(24..32),
+        },
     })
 }
 
@@ -96,7 +97,10 @@ mod tests {
     fn no_flipped_bit_of_the_page_is_believed() {
         let seen = Seen {
             token: 3,
-            invalidation: 9,
+            last: Last {
+                number: 9,
+                invalidation: 7,
+            },
         };
         let page = encode(seen);
         assert_eq!(decode(&page), Some(seen));

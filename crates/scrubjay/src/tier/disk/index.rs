@@ -3,14 +3,22 @@
 //! [`Index`] is all that the store asks of an engine; SQLite is the one behind it. Invariant: a batch of operations is
 //! applied whole or not at all, in its order, and is seen by every process once `apply` returned.
 
+mod connection;
 pub(super) mod evict;
 mod read;
+mod readers;
 mod schema;
 mod sqlite;
 mod write;
 
+pub(crate) use evict::LOG_AT_REST;
 pub(super) use read::decode_target;
+pub(crate) use readers::KEPT;
 pub(crate) use sqlite::{Sqlite, Unusable};
+pub(crate) use write::AT_ONCE;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::digest::Digest;
 use super::record::Function;
@@ -21,11 +29,22 @@ use crate::error::Error;
 pub(crate) struct Row {
     pub(crate) id: i64,
     pub(crate) digest: Digest,
-    pub(crate) function: Function,
+    pub(crate) function: Arc<Function>,
     pub(crate) file: Option<i64>,
     /// When it was last used, in steps of ten minutes.
     pub(crate) bucket: i64,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// What an index keeps beside an entry to find, count and evict it; the entry itself says what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Guides {
+    pub(crate) ends: Option<i64>,
+    pub(crate) bucket: i64,
+    /// Bytes that are charged for it.
+    pub(crate) bytes: u64,
+    /// How many tags it is said to have, and how many lead to it.
+    pub(crate) tags: (u64, u64),
 }
 
 /// What an invalidation is about.
@@ -40,13 +59,24 @@ pub(crate) enum Target {
     Loads,
 }
 
-/// An invalidation that happened, as other processes learn of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Invalidation {
+/// The numbers of what was said last. Invalidations and batches of insertions are counted by one count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Last {
+    /// The last of all.
     pub(crate) number: u64,
-    pub(crate) target: Target,
-    /// The open store that brought it.
-    pub(crate) origin: i64,
+    /// The last invalidation, or a later number.
+    pub(crate) invalidation: u64,
+}
+
+/// What other stores said, as far as it is remembered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    /// What is no longer true.
+    pub(crate) targets: Vec<Target>,
+    /// Some of it is forgotten, so anything may be untrue.
+    pub(crate) has_gap: bool,
+    /// The number of the last.
+    pub(crate) last: u64,
 }
 
 /// One step of a batch.
@@ -58,6 +88,11 @@ pub(crate) enum Op {
     Touch {
         id: i64,
         bucket: i64,
+    },
+    /// Removes rows that an invalidation of this number is about.
+    Remove {
+        ids: Vec<i64>,
+        before: u64,
     },
     /// Removes a row that could not be read, if its bytes are still these.
     Discard {
@@ -72,8 +107,11 @@ pub(crate) struct Put {
     pub(crate) digest: Digest,
     pub(crate) function: Function,
     pub(crate) tags: Vec<String>,
-    /// The last invalidation that the load knew of.
+    /// The last number that its writer knew of.
     pub(crate) born: u64,
+    /// A load brought it, so what came meanwhile is newer.
+    pub(crate) is_load: bool,
+    /// It makes untrue whatever others hold for its key.
     pub(crate) replaces: bool,
     /// When nothing of it is of use any more, in milliseconds since 1970.
     pub(crate) ends: Option<i64>,
@@ -94,8 +132,9 @@ pub(crate) struct Applied {
     pub(crate) evicted: u64,
     /// Value files that no row names any more.
     pub(crate) unnamed: Vec<i64>,
-    /// The number of the last invalidation.
-    pub(crate) invalidation: u64,
+    pub(crate) last: Last,
+    /// The index has become smaller, so its file should.
+    pub(crate) shrank: bool,
 }
 
 /// What one function has in the store.
@@ -112,21 +151,31 @@ pub struct FunctionStats {
 
 /// What the store asks of an engine. All methods may be called by any thread.
 pub(crate) trait Index: Send + Sync {
-    fn get(&self, digest: &Digest) -> Result<Option<Row>, Error>;
+    /// Finds a row. Equal tokens say that nothing was committed between, as far as a reader must know.
+    fn get(&self, digest: &Digest, token: Option<u64>) -> Result<Option<Row>, Error>;
+    /// Whether lookups left something open that [`release_transactions`](Self::release_transactions) must close in time.
+    fn keeps_transactions(&self) -> bool;
+    fn release_transactions(&self, age: Duration);
     /// Applies a batch; `durable` asks that it survives a power loss once this returned.
     fn apply(&self, batch: &[Op], durable: bool) -> Result<Applied, Error>;
+    /// Keeps the log within its bounds; `announce` tells readers to begin anew.
+    fn keep_small(&self, shrank: bool, announce: &dyn Fn()) -> Result<(), Error>;
+    /// Does a little of what can wait; says whether there is more to do.
+    fn tidy(&self, announce: &dyn Fn()) -> Result<bool, Error>;
+    /// Some rows after `after` that an invalidation of this number is about; none: no more.
+    fn concerned(&self, target: &Target, before: u64, after: i64) -> Result<Vec<i64>, Error>;
     /// Up to `limit` rows after the row `after`, in the order in which they were first written.
     fn rows(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error>;
-    /// The invalidations after number `after`, and the number below which they are forgotten.
-    fn invalidations(&self, after: u64) -> Result<(Vec<Invalidation>, u64), Error>;
-    /// The number of the last invalidation.
-    fn last_invalidation(&self) -> Result<u64, Error>;
+    /// What was said by others after a number.
+    fn news(&self, after: u64) -> Result<News, Error>;
+    fn last(&self) -> Result<Last, Error>;
     fn functions(&self) -> Result<Vec<FunctionStats>, Error>;
     fn len(&self) -> Result<u64, Error>;
     /// Bytes in use, value files included.
     fn used(&self) -> Result<u64, Error>;
     /// Whether a row names this value file.
     fn names_file(&self, id: i64) -> Result<bool, Error>;
+    fn guides(&self, id: i64) -> Result<Option<Guides>, Error>;
     /// What the engine's own check finds wrong.
     fn check(&self) -> Result<Vec<String>, Error>;
 }

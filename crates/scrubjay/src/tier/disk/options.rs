@@ -1,6 +1,7 @@
 //! The options of a store.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::store::Store;
 use crate::error::{Error, ErrorKind};
@@ -8,21 +9,38 @@ use crate::error::{Error, ErrorKind};
 /// What a write survives once it was committed. Every level survives the death of any process (`kill -9`), and
 /// after none is anything corrupt ever served.
 ///
+/// | | a process is killed | the power fails | costs |
+/// |---|---|---|---|
+/// | `Process` | nothing is lost | commits since the log was last emptied may be undone: up to 32 MiB of them | nothing |
+/// | `Flush(interval)` | nothing is lost | commits of the last `interval` may be undone | one flush of the disk for each interval in which something was written |
+/// | `Sync` | nothing is lost | nothing is lost | one flush of the disk for each commit: a batch, or with `write_through` an entry |
+///
+/// Undone means that an entry is missing, or is the one that it replaced. Invalidations are flushed at every level and never
+/// undone.
+///
 /// # Example
 ///
 /// ```
-/// use scrubjay::disk::Durability;
+/// use scrubjay::disk::{Durability, Store};
+/// use std::time::Duration;
 ///
 /// assert_eq!(Durability::default(), Durability::Process);
+/// # let dir = std::env::temp_dir().join(format!("scrubjay-durability-{}", std::process::id()));
+/// // A power loss costs at most the results of the last second.
+/// let store = Store::builder().durability(Durability::Flush(Duration::from_secs(1))).open(&dir)?;
+/// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+/// # Ok::<(), scrubjay::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Commits survive the death of processes. A power loss may undo those since the log was last emptied: entries are
-    /// lost, and an entry that was replaced may be the old one again; invalidations are never undone.
+    /// Commits survive the death of processes. A power loss may undo those since the log was last emptied.
     #[default]
     Process,
-    /// Commits survive a power loss too. Costs a flush of the disk for each batch.
+    /// Commits survive a power loss too, once this time has passed, [`Store::flush`] returned, or the last handle of the
+    /// store was dropped. Starts a thread with the first write.
+    Flush(Duration),
+    /// Commits survive a power loss as soon as they are made.
     Sync,
 }
 
@@ -57,6 +75,16 @@ impl Options {
     /// The most that the log of the index may grow to.
     pub(crate) fn log_limit(&self) -> u64 {
         (self.capacity_bytes / 8).min(64 << 20)
+    }
+
+    /// The most that is written in one transaction, so that the bound is exceeded by little before room is made.
+    pub(crate) fn batch_bytes(&self) -> u64 {
+        (self.capacity_bytes / 64).clamp(16 << 10, 1 << 20)
+    }
+
+    /// The largest entry that is stored: one that is larger would push out all others and not fit.
+    pub(crate) fn largest_entry(&self) -> u64 {
+        self.data_limit() / 2
     }
 
     /// What is left for entries.

@@ -1,10 +1,10 @@
 //! Writes on their way to the index.
 //!
 //! Whoever wants something written puts it into the queue; whoever comes first, the writer's thread or a caller that must
-//! wait for its own write, applies all that is there as one batch. Invariants: operations are applied in the order
-//! in which they were queued; a queued entry can be read; and whoever queues more than [`MOST_BYTES`] applies it.
+//! wait for its own write, applies what is there in batches, for all others too. Invariants: operations are applied in the
+//! order in which they were queued; a queued entry can be read; and whoever queues more than [`MOST_BYTES`] applies it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,13 @@ use super::record::NewRecord;
 use crate::error::{Error, ErrorKind};
 
 /// So many bytes of payload may wait before whoever adds to them has to help.
-const MOST_BYTES: usize = 8 << 20;
-/// A batch is applied at once when it has this many operations.
+const MOST_BYTES: u64 = 8 << 20;
+/// A batch has no more operations than this.
 const BATCH: usize = 512;
 /// How long a batch waits for more.
 const LINGER: Duration = Duration::from_millis(5);
+/// How many failed batches are remembered for those who wait for theirs.
+const FAILURES: usize = 64;
 
 /// An entry that waits to be written.
 #[derive(Debug)]
@@ -36,47 +38,79 @@ pub(super) enum Write {
     Op(Op),
 }
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: Vec<Write>,
-    pending: HashMap<Digest, Arc<Pending>>,
-    bytes: usize,
-    /// Why the last batch failed that did.
-    failure: Option<String>,
-    closed: bool,
-}
+/// A batch that failed: the number of its first write, that of its last, and why.
+#[derive(Debug)]
+struct Failed(u64, u64, String);
 
 #[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Write>,
+    pending: HashMap<Digest, Arc<Pending>>,
+    bytes: u64,
+    /// How many writes were ever queued, and how many of them were applied or failed.
+    queued: u64,
+    done: u64,
+    failed: VecDeque<Failed>,
+    /// Why a batch failed since somebody last asked.
+    failure: Option<String>,
+    /// Somebody waits for what is queued, so it does not wait for more.
+    is_urgent: bool,
+    /// The thread has something to look after.
+    is_called: bool,
+    closed: bool,
+    /// How many wait for `changed` and for `applied`: to wake nobody costs a call of the kernel.
+    idle: u32,
+    waiters: u32,
+}
+
+#[derive(Debug)]
 pub(super) struct Queue {
+    /// A batch has no more bytes than this, but for a single write.
+    batch_bytes: u64,
     state: Mutex<State>,
     changed: Condvar,
-    /// Held by whoever applies a batch.
+    applied: Condvar,
+    /// Held by whoever applies batches.
     turn: Mutex<()>,
 }
 
 /// What the writer's thread is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wake {
     Drain,
+    /// Its time has come, or somebody called it.
+    Look,
     End,
 }
 
 impl Queue {
+    pub(super) fn new(batch_bytes: u64) -> Self {
+        Self {
+            batch_bytes,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            applied: Condvar::new(),
+            turn: Mutex::default(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a write; true if there is so much now that the caller should see to its being applied.
-    pub(super) fn push(&self, write: Write) -> bool {
+    /// Queues a write. Returns its number, and whether there is so much now that the caller should apply it.
+    pub(super) fn push(&self, write: Write) -> (u64, bool) {
         let mut state = self.state();
         state.bytes += size(&write);
         if let Write::Entry(entry) = &write {
             state.pending.insert(entry.record.digest, entry.clone());
         }
-        state.waiting.push(write);
-        if state.waiting.len() == 1 || state.waiting.len() >= BATCH {
+        state.waiting.push_back(write);
+        state.queued += 1;
+        if state.idle > 0 && (state.waiting.len() == 1 || state.waiting.len() >= BATCH) {
             self.changed.notify_all();
         }
-        state.bytes > MOST_BYTES
+        (state.queued, state.bytes > MOST_BYTES)
     }
 
     pub(super) fn find(&self, digest: &Digest) -> Option<Arc<Pending>> {
@@ -87,23 +121,67 @@ impl Queue {
         state.pending.get(digest).cloned()
     }
 
-    /// Applies all that waits, and then `last`, as one batch.
+    /// The number of the last write that was queued; `None` if all are applied.
+    pub(super) fn unfinished(&self) -> Option<u64> {
+        let state = self.state();
+        (state.done < state.queued).then_some(state.queued)
+    }
+
+    /// Applies all that was queued up to a number, unless others do, and says how it went.
+    pub(super) fn apply_up_to(
+        &self,
+        number: u64,
+        mut apply: impl FnMut(&[Write]) -> Result<Applied, Error>,
+    ) -> Result<(), Error> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_turn(number, &mut apply);
+        let state = self.state();
+        let failed = state.failed.iter();
+        let mut failed = failed.filter(|Failed(first, last, _)| (first..=last).contains(&&number));
+        let why = failed.next().map(|Failed(_, _, why)| why.clone());
+        why.map_or(Ok(()), |why| Err(Error::new(ErrorKind::Io, why)))
+    }
+
+    /// Applies all that waits, and then `last` as a batch of its own, whose outcome is returned.
     pub(super) fn drain(
         &self,
-        last: Vec<Write>,
-        apply: impl FnOnce(&[Write]) -> Result<Applied, Error>,
+        last: &[Write],
+        mut apply: impl FnMut(&[Write]) -> Result<Applied, Error>,
     ) -> Result<Applied, Error> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = std::mem::take(&mut self.state().waiting);
-        let waited = batch.len();
-        batch.extend(last);
-        if batch.is_empty() {
+        let queued = self.state().queued;
+        self.take_turn(queued, &mut apply);
+        if last.is_empty() {
             return Ok(Applied::default());
         }
-        let result = apply(&batch);
+        apply(last)
+    }
+
+    fn take_turn(&self, number: u64, apply: &mut dyn FnMut(&[Write]) -> Result<Applied, Error>) {
+        while self.state().done < number {
+            let batch = self.take_batch();
+            let result = apply(&batch);
+            self.finish(&batch, result.err());
+        }
+    }
+
+    fn take_batch(&self) -> Vec<Write> {
         let mut state = self.state();
-        state.bytes -= batch[..waited].iter().map(size).sum::<usize>();
-        for write in &batch[..waited] {
+        let (mut count, mut bytes) = (0, 0);
+        for write in state.waiting.iter().take(BATCH) {
+            bytes += size(write);
+            if count > 0 && bytes > self.batch_bytes {
+                break;
+            }
+            count += 1;
+        }
+        state.waiting.drain(..count).collect()
+    }
+
+    fn finish(&self, batch: &[Write], error: Option<Error>) {
+        let mut state = self.state();
+        state.bytes -= batch.iter().map(size).sum::<u64>();
+        for write in batch {
             if let Write::Entry(entry) = write
                 && let Some(other) = state.pending.get(&entry.record.digest)
                 && Arc::ptr_eq(other, entry)
@@ -111,12 +189,36 @@ impl Queue {
                 state.pending.remove(&entry.record.digest);
             }
         }
-        if let Err(error) = &result
-            && waited > 0
-        {
+        let first = state.done + 1;
+        state.done += batch.len() as u64;
+        if let Some(error) = error {
+            let failed = Failed(first, state.done, error.to_string());
+            state.failed.push_back(failed);
+            if state.failed.len() > FAILURES {
+                state.failed.pop_front();
+            }
             state.failure = Some(error.to_string());
         }
-        result
+        if state.waiters > 0 {
+            self.applied.notify_all();
+        }
+    }
+
+    /// Waits until what was queued up to a number is applied by somebody; false if that takes longer.
+    pub(super) fn wait_for(&self, number: u64, deadline: Option<Instant>) -> bool {
+        let mut state = self.state();
+        state.is_urgent = true;
+        self.changed.notify_all();
+        while state.done < number {
+            let Some(left) = left_until(deadline) else {
+                return false;
+            };
+            state.waiters += 1;
+            let waited = self.applied.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiters -= 1;
+        }
+        true
     }
 
     /// Says why a batch failed since this was last asked.
@@ -125,33 +227,42 @@ impl Queue {
         failure.map_or(Ok(()), |message| Err(Error::new(ErrorKind::Io, message)))
     }
 
-    /// Waits for something to write, and then a little for more.
-    pub(super) fn wait(&self) -> Wake {
+    /// Has the thread look after what it looks after.
+    pub(super) fn call(&self) {
+        self.state().is_called = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to write, and then a little for more; or until `deadline`.
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> Wake {
         let mut state = self.state();
         while state.waiting.is_empty() {
             if state.closed {
                 return Wake::End;
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let left = left_until(deadline);
+            if std::mem::take(&mut state.is_called) || left.is_none() {
+                return Wake::Look;
+            }
+            state = self.idle(state, left.unwrap_or(LINGER));
         }
-        let begun = Instant::now();
-        while !state.closed && !state.waiting.is_empty() && state.waiting.len() < BATCH {
-            let Some(left) = LINGER
-                .checked_sub(begun.elapsed())
-                .filter(|left| !left.is_zero())
-            else {
+        let more = Instant::now() + LINGER;
+        while !state.closed && !state.is_urgent && (1..BATCH).contains(&state.waiting.len()) {
+            let Some(left) = left_until(Some(more)) else {
                 break;
             };
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.idle(state, left);
         }
+        state.is_urgent = false;
         Wake::Drain
+    }
+
+    fn idle<'a>(&self, mut state: MutexGuard<'a, State>, most: Duration) -> MutexGuard<'a, State> {
+        state.idle += 1;
+        let waited = self.changed.wait_timeout(state, most);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.idle -= 1;
+        state
     }
 
     pub(super) fn close(&self) {
@@ -160,10 +271,20 @@ impl Queue {
     }
 }
 
-fn size(write: &Write) -> usize {
-    match write {
+/// What is left until a deadline, or a long time if there is none; `None` if it is over.
+fn left_until(deadline: Option<Instant>) -> Option<Duration> {
+    let Some(deadline) = deadline else {
+        return Some(Duration::from_secs(3600));
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left)
+}
+
+fn size(write: &Write) -> u64 {
+    let bytes = match write {
         Write::Entry(entry) => entry.payload.len() + 256,
         Write::Op(Op::Put(put)) => put.bytes.len() + 256,
         Write::Op(_) => 64,
-    }
+    };
+    bytes as u64
 }

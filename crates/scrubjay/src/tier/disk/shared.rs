@@ -6,16 +6,17 @@
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::SystemTime;
 
 use super::directory::Directory;
 use super::fork;
 use super::format::{self, Stored, nanos_of};
 use super::generation::Generation;
-use super::index::{Applied, Index, Op, Put, Sqlite, Unusable};
-use super::queue::{Pending, Queue, Wake, Write};
+use super::index::{Applied, Index, Last, Op, Put, Sqlite, Unusable};
+use super::queue::{Pending, Queue, Write};
 use super::record::Head;
+use super::tend::{self, Duties};
 use super::usage;
 use super::{Durability, LARGE, Options, error, values};
 use crate::error::{Error, ErrorKind};
@@ -44,13 +45,15 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) index: ManuallyDrop<Sqlite>,
     pub(super) generation: Generation,
-    pub(super) origin: i64,
     pub(super) queue: Arc<Queue>,
     pub(super) counters: Counters,
     pub(super) usage: usage::Counts,
-    fork: u64,
+    pub(super) fork: u64,
     logged: AtomicBool,
     has_thread: AtomicBool,
+    pub(super) duties: Mutex<Duties>,
+    /// The thread ends transactions that readers keep open.
+    pub(super) is_tended: AtomicBool,
     /// What stands in for this one once it is of no use.
     next: OnceLock<Result<Arc<Shared>, String>>,
     this: Weak<Shared>,
@@ -86,12 +89,14 @@ impl Shared {
             options: index.options().clone(),
             index: ManuallyDrop::new(index),
             generation,
-            origin,
-            queue: Arc::default(),
+
+            queue: Arc::new(Queue::new(options.batch_bytes())),
             counters: Counters::default(),
             fork: fork::generation(),
             logged: AtomicBool::new(false),
             has_thread: AtomicBool::new(false),
+            duties: Mutex::default(),
+            is_tended: AtomicBool::new(false),
             next: OnceLock::new(),
             this: this.clone(),
             inode,
@@ -132,21 +137,32 @@ impl Shared {
         }
     }
 
-    /// The number of the last invalidation.
-    pub(super) fn last_invalidation(&self) -> u64 {
+    /// The numbers of what was said last, and the token that goes with them.
+    pub(super) fn seen(&self) -> (Last, Option<u64>) {
         match self.generation.read() {
-            Some(seen) => seen.invalidation,
-            // A number too low only refuses more than it must.
-            None => self.index.last_invalidation().unwrap_or(0),
+            Some(seen) => (seen.last, Some(seen.token)),
+            // Numbers too low only refuse more than they must.
+            None => (self.index.last().unwrap_or_default(), None),
         }
     }
 
-    /// Applies what is queued, and then `last`.
-    pub(super) fn drain(&self, last: Vec<Write>) -> Result<Applied, Error> {
-        self.queue.drain(last, |batch| {
-            self.check_folder();
-            let applied = self.current()?.apply(batch);
-            applied.inspect_err(|error| self.failed(error))
+    /// Applies what is queued, and then `last`, whose outcome is returned.
+    pub(super) fn drain(&self, last: &[Write]) -> Result<Applied, Error> {
+        self.queue.drain(last, |batch| self.commit(batch))
+    }
+
+    /// Commits a write, and those that others queued meanwhile in the same transaction.
+    pub(super) fn commit_with_others(&self, write: Write) -> Result<(), Error> {
+        let (number, _) = self.queue.push(write);
+        self.queue.apply_up_to(number, |batch| self.commit(batch))
+    }
+
+    fn commit(&self, batch: &[Write]) -> Result<Applied, Error> {
+        self.check_folder();
+        let applied = self.current()?.apply(batch);
+        applied.inspect_err(|error| {
+            count(&self.counters.dropped, batch.len() as u64);
+            self.failed(error);
         })
     }
 
@@ -155,7 +171,7 @@ impl Shared {
         if self.fork == fork::generation() {
             let _inside = fork::enter();
             // A failure was counted and said.
-            let _ = self.drain(Vec::new());
+            let _ = self.drain(&[]);
             self.usage.write();
         }
     }
@@ -184,11 +200,24 @@ impl Shared {
             });
             files.for_each(|(id, _)| self.unlink(id));
         })?;
-        let announced = self.generation.announce(applied.invalidation);
+        let announced = self.generation.announce(applied.last);
         announced.map_err(|cause| error::folder(self.directory.path(), cause))?;
         applied.unnamed.iter().for_each(|id| self.unlink(*id));
         count(&self.counters.written, applied.stored);
+        // What was committed is, whether or not the log could be emptied.
+        let _ = self
+            .index
+            .keep_small(applied.shrank, &|| self.announce_again());
+        self.remember_duties(&ops);
         unwritable.map_or(Ok(applied), Err)
+    }
+
+    /// Has readers begin anew, though nothing changed.
+    pub(super) fn announce_again(&self) {
+        if let Some(seen) = self.generation.read() {
+            // Readers that do not hear of it begin anew soon.
+            let _ = self.generation.announce(seen.last);
+        }
     }
 
     fn unlink(&self, id: i64) {
@@ -223,6 +252,15 @@ impl Shared {
         Ok(entry.row(&head, bytes, Some((adopted.id, adopted.bytes))))
     }
 
+    pub(super) fn handle(&self) -> Arc<Self> {
+        self.this.upgrade().expect("whoever asks holds it")
+    }
+
+    pub(super) fn has_thread(&self) -> bool {
+        // Relaxed: whoever is told a moment too early applies what is queued by itself.
+        self.has_thread.load(Ordering::Relaxed)
+    }
+
     /// Starts the thread that writes, unless it runs.
     pub(super) fn ensure_thread(&self) {
         // Relaxed: whoever swaps first starts it.
@@ -232,23 +270,11 @@ impl Shared {
         let (queue, this) = (self.queue.clone(), self.this.clone());
         let started = std::thread::Builder::new()
             .name("scrubjay-disk".into())
-            .spawn(move || write_behind(&queue, &this));
+            .spawn(move || tend::run(&queue, &this));
         if started.is_err() {
             // Relaxed: the next put tries again; until then the queue is applied by whoever must wait.
             self.has_thread.store(false, Ordering::Relaxed);
         }
-    }
-}
-
-fn write_behind(queue: &Queue, shared: &Weak<Shared>) {
-    while let Wake::Drain = queue.wait() {
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let inside = fork::enter();
-        // A failure was counted and said, and `flush` tells of it.
-        let _ = shared.drain(Vec::new());
-        drop(inside);
     }
 }
 
@@ -260,7 +286,7 @@ impl Drop for Shared {
             return;
         }
         self.settle();
-        self.index.tidy();
+        self.leave_tidy();
         drop_index(&mut self.index);
     }
 }
@@ -295,6 +321,13 @@ pub(super) fn bucket(now: SystemTime) -> i64 {
     nanos_of(now) / 1_000_000_000 / BUCKET_SECONDS
 }
 
+/// When nothing of an entry is of use any more, in milliseconds since 1970.
+pub(super) fn ends(head: &Head) -> Option<i64> {
+    let expires = head.expires?;
+    let end = head.stale_until.unwrap_or(expires).max(expires);
+    Some(nanos_of(end) / 1_000_000 + 1)
+}
+
 fn compressed(payload: &[u8]) -> Option<Vec<u8>> {
     if payload.len() < COMPRESSIBLE {
         return None;
@@ -325,16 +358,14 @@ impl Pending {
     }
 
     fn row(&self, head: &Head, bytes: Vec<u8>, file: Option<(i64, u64)>) -> Put {
-        let ends = head
-            .expires
-            .map(|expires| head.stale_until.unwrap_or(expires).max(expires));
         Put {
             digest: head.digest,
             function: head.function.clone(),
             tags: head.tags.clone(),
             born: head.born,
+            is_load: self.record.fence.is_some(),
             replaces: self.record.replaces,
-            ends: ends.map(|end| nanos_of(end) / 1_000_000 + 1),
+            ends: ends(head),
             bucket: bucket(self.written),
             file,
             bytes,

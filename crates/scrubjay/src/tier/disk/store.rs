@@ -12,11 +12,11 @@ use super::digest::Digest;
 use super::flight::{self, Lead};
 use super::fork;
 use super::format::{self, Stored};
-use super::index::{FunctionStats, Index, Invalidation, Op, Row, Target};
+use super::index::{AT_ONCE, FunctionStats, Index, Last, News, Op, Row, Target};
 use super::options::{Options, StoreBuilder};
 use super::queue::{Pending, Write};
 use super::record::{Fence, Head, Held, NewRecord, Payload, Record};
-use super::shared::{Shared, bucket, count};
+use super::shared::{Shared, bucket, count, ends};
 use super::usage::{Event, Usage};
 use super::values;
 use super::verify::{self, Progress, Report};
@@ -158,6 +158,10 @@ impl Store {
         work(shared).inspect_err(|error| shared.failed(error))
     }
 
+    fn with_shared(&self) -> Result<Arc<Shared>, Error> {
+        self.inside(|shared| Ok(shared.handle()))
+    }
+
     /// Finds an entry. A damaged one, one in a format that is not known, and a failing disk are misses that are counted.
     ///
     /// The record may be expired: [`Head::is_fresh`] says. Costs one lookup in the index, and opening a file for payloads of
@@ -166,8 +170,16 @@ impl Store {
     /// See [`Store`] for an example.
     #[must_use]
     pub fn get(&self, digest: &Digest) -> Option<Record> {
+        self.get_fenced(digest).0
+    }
+
+    /// Finds an entry, and notes the point at which a load that follows a miss begins.
+    pub(crate) fn get_fenced(&self, digest: &Digest) -> (Option<Record>, Fence) {
+        let mut fence = Fence(0);
         let found = self.inside(|shared| {
-            let found = find(shared, digest)?;
+            let (last, token) = shared.seen();
+            fence = Fence(last.number);
+            let found = find(shared, digest, last, token)?;
             let counter = match found {
                 Some(_) => &shared.counters.hits,
                 None => &shared.counters.misses,
@@ -175,7 +187,7 @@ impl Store {
             count(counter, 1);
             Ok(found)
         });
-        found.ok().flatten()
+        (found.ok().flatten(), fence)
     }
 
     /// Notes the point in the store's history at which a load begins.
@@ -183,7 +195,7 @@ impl Store {
     /// See [`Fence`] for an example.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        let number = self.inside(|shared| Ok(shared.last_invalidation()));
+        let number = self.inside(|shared| Ok(shared.seen().0.number));
         Fence(number.unwrap_or(0))
     }
 
@@ -210,12 +222,13 @@ impl Store {
         self.inside(|shared| {
             let write = Write::Entry(Arc::new(pending(shared, record, payload)));
             if shared.options.write_through {
-                return shared.drain(vec![write]).map(|_| ());
+                return shared.commit_with_others(write);
             }
             shared.ensure_thread();
-            if shared.queue.push(write) {
+            let (_, is_full) = shared.queue.push(write);
+            if is_full {
                 // The disk is slower than what is written to it: this caller helps, and waits meanwhile.
-                shared.drain(Vec::new())?;
+                shared.drain(&[])?;
             }
             Ok(())
         })
@@ -247,7 +260,7 @@ impl Store {
         self.inside(|shared| {
             let entry = pending(shared, record, Vec::new());
             let put = shared.adopt(&entry, path.as_ref())?;
-            shared.drain(vec![Write::Op(Op::Put(put))]).map(|_| ())
+            shared.drain(&[Write::Op(Op::Put(put))]).map(|_| ())
         })
     }
 
@@ -268,16 +281,33 @@ impl Store {
         })
     }
 
-    /// Commits all that was queued before.
+    /// Commits all that was queued before, within `deadline`. With [`Durability::Flush`](super::Durability::Flush) it
+    /// survives a power loss then, too; a flush of the disk that has begun is waited for.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`] if a batch failed since the last call.
+    /// [`ErrorKind::Io`] if a batch failed since the last call, or if the time is over: then what is queued is
+    /// committed later.
     ///
     /// See [`Fence`] for an example.
-    pub fn flush(&self, _deadline: Duration) -> Result<(), Error> {
+    pub fn flush(&self, deadline: Duration) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(deadline);
+        let shared = self.with_shared()?;
+        if let Some(number) = shared.queue.unfinished() {
+            // No gate is held while this waits: the thread may have to enter it behind a fork.
+            let in_time = match deadline {
+                Some(deadline) if shared.has_thread() => {
+                    shared.queue.wait_for(number, Some(deadline))
+                }
+                _ => self.inside(|shared| shared.drain(&[]).map(|_| true))?,
+            };
+            if !in_time {
+                let message = "disk tier: not all that was queued could be committed in time";
+                return Err(Error::new(ErrorKind::Io, message));
+            }
+        }
         self.inside(|shared| {
-            shared.drain(Vec::new())?;
+            shared.flush_disk()?;
             shared.queue.take_failure()
         })
     }
@@ -376,7 +406,7 @@ impl Store {
     }
 
     /// Discards every entry that carries a tag; returns how many went. As [`invalidate`](Self::invalidate). Costs time in
-    /// proportion to those, during which nobody else can write.
+    /// proportion to those; others can write meanwhile.
     ///
     /// # Errors
     ///
@@ -448,26 +478,51 @@ impl Store {
     pub fn invalidate_if(&self, mut matches: impl FnMut(&Head) -> bool) -> Result<u64, Error> {
         self.flush(Duration::MAX)?;
         self.invalidate_target(Target::Loads)?;
-        let concerned = self.iter().filter(|head| matches(head));
-        let concerned: Vec<Digest> = concerned.map(|head| head.digest).collect();
+        let mut concerned = Vec::new();
+        for head in self.iter() {
+            let head = head?;
+            if matches(&head) {
+                concerned.push(head.digest);
+            }
+        }
         let mut count = 0;
         for some in concerned.chunks(512) {
             let ops = some
                 .iter()
                 .map(|digest| Op::Invalidate(Target::Key(*digest)));
-            let ops = ops.map(Write::Op).collect();
-            count += self.inside(|shared| Ok(shared.drain(ops)?.invalidated))?;
+            let ops: Vec<Write> = ops.map(Write::Op).collect();
+            count += self.inside(|shared| Ok(shared.drain(&ops)?.invalidated))?;
         }
         Ok(count)
     }
 
+    /// Writes an invalidation down, and then removes what it is about, some at a time so that others can write between.
     fn invalidate_target(&self, target: Target) -> Result<u64, Error> {
-        let ops = vec![Write::Op(Op::Invalidate(target))];
-        self.inside(|shared| Ok(shared.drain(ops)?.invalidated))
+        let apply = |op| self.inside(|shared| shared.drain(&[Write::Op(op)]));
+        let first = apply(Op::Invalidate(target.clone()))?;
+        let (before, mut count) = (first.last.invalidation, first.invalidated);
+        let is_done = match target {
+            Target::Key(_) | Target::Loads => true,
+            Target::Tag(_) => count < AT_ONCE as u64,
+            Target::Function(_) | Target::All => false,
+        };
+        if is_done {
+            return Ok(count);
+        }
+        let mut after = i64::MIN;
+        loop {
+            let ids = self.inside(|shared| shared.index.concerned(&target, before, after))?;
+            let Some(last) = ids.last() else {
+                return Ok(count);
+            };
+            after = *last;
+            count += apply(Op::Remove { ids, before })?.invalidated;
+        }
     }
 
     /// Goes through the heads of all entries, in the order in which their digests first came. What is queued is committed
-    /// before; entries that come or go meanwhile may or may not be seen; damaged ones are left out.
+    /// before; entries that come or go meanwhile may or may not be seen; damaged ones are left out. If the index cannot be
+    /// read any further, the last item is the error that says so.
     ///
     /// ```
     /// # use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};
@@ -477,7 +532,7 @@ impl Store {
     ///     let digest = KeyEncoder::new("example").u64(n).finish();
     ///     store.put(NewRecord::new(digest, Function::new("f", "")).description(n.to_string()), b"")?;
     /// }
-    /// let shown: Vec<_> = store.iter().map(|head| head.description).collect();
+    /// let shown: Vec<_> = store.iter().map(|head| Ok(head?.description)).collect::<Result<_, scrubjay::Error>>()?;
     /// assert_eq!(shown, [b"0", b"1", b"2"]);
     /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
     /// # Ok::<(), scrubjay::Error>(())
@@ -494,6 +549,7 @@ impl Store {
             store: self.clone(),
             after: i64::MIN,
             rows: Vec::new().into_iter(),
+            has_failed: false,
         }
     }
 
@@ -595,6 +651,27 @@ impl Store {
         read.ok().flatten()
     }
 
+    /// What the index keeps beside a row that is not what the row's entry says.
+    pub(super) fn misguided(&self, row: &Row, head: &Head) -> Result<Option<&'static str>, Error> {
+        let guides = self.inside(|shared| shared.index.guides(row.id))?;
+        let file = row.file.map_or(0, |_| values::size_of_file(head.len));
+        let wrong = guides.and_then(|guides| match guides {
+            _ if guides.ends != ends(head) => Some("its end"),
+            _ if guides.bucket > bucket(SystemTime::now()) + 1 => Some("its last use"),
+            _ if guides.bytes != row.bytes.len() as u64 + file => Some("its size"),
+            _ if guides.tags != (head.tags.len() as u64, head.tags.len() as u64) => {
+                Some("its tags")
+            }
+            _ => None,
+        });
+        if wrong.is_none() {
+            return Ok(None);
+        }
+        // An entry that was removed or replaced meanwhile is not wrong.
+        let still = self.inside(|shared| shared.index.get(&row.digest, None))?;
+        Ok(wrong.filter(|_| still.is_some_and(|still| still.bytes == row.bytes)))
+    }
+
     /// Removes files that nobody names, left by processes that died. Looks at every file.
     ///
     /// # Errors
@@ -624,17 +701,9 @@ impl Store {
         token.ok().flatten()
     }
 
-    /// The invalidations of others after one, and whether some before were forgotten.
-    pub(crate) fn invalidations(
-        &self,
-        after: u64,
-    ) -> Result<(Vec<Invalidation>, bool, u64), Error> {
-        self.inside(|shared| {
-            let (mut found, forgotten) = shared.index.invalidations(after)?;
-            let last = found.last().map_or(after, |last| last.number);
-            found.retain(|invalidation| invalidation.origin != shared.origin);
-            Ok((found, forgotten > after, last))
-        })
+    /// What other stores said after a number.
+    pub(crate) fn news(&self, after: u64) -> Result<News, Error> {
+        self.inside(|shared| shared.index.news(after))
     }
 
     /// Counts a failure of whoever uses the store, such as a value that cannot be decoded.
@@ -649,7 +718,7 @@ impl Store {
 fn pending(shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
     let born = record
         .fence
-        .map_or_else(|| shared.last_invalidation(), |fence| fence.0);
+        .map_or_else(|| shared.seen().0.number, |fence| fence.0);
     Pending {
         record,
         payload: Arc::new(payload),
@@ -658,16 +727,23 @@ fn pending(shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
     }
 }
 
-fn find(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
+fn find(
+    shared: &Shared,
+    digest: &Digest,
+    last: Last,
+    token: Option<u64>,
+) -> Result<Option<Record>, Error> {
     if let Some(entry) = shared.queue.find(digest)
         // One that an invalidation may have overtaken is not shown before the index has decided about it.
-        && entry.born >= shared.last_invalidation()
+        && entry.born >= last.invalidation
     {
         let head = entry.head(entry.payload.len() as u64, false);
         let payload = Payload(Held::Memory(entry.payload.clone()));
         return Ok(Some(Record { head, payload }));
     }
-    let Some(row) = shared.index.get(digest)? else {
+    let found = shared.index.get(digest, token);
+    shared.tend_transactions();
+    let Some(row) = found? else {
         return Ok(None);
     };
     match record_of(shared, &row) {
@@ -718,19 +794,22 @@ fn record_of(shared: &Shared, row: &Row) -> Result<Record, Error> {
                 .ok_or_else(|| corrupt("an entry has lost its value file"))?;
             let path = values::path_of(&shared.directory, id);
             let opened = values::open(&path, &head.digest, head.len, sum);
-            let (file, trailer) = opened.map_err(error::value_file)?;
-            Payload(Held::File { file, trailer })
+            match opened.map_err(error::value_file)? {
+                values::Opened::Whole(bytes) => Payload::memory(bytes),
+                values::Opened::Large(file, trailer) => Payload(Held::File { file, trailer }),
+            }
         }
     };
     Ok(Record { head, payload })
 }
 
-/// An iterator over the heads of a store; made by [`Store::iter`].
+/// An iterator over the heads of a store; made by [`Store::iter`]. It ends with an error if the index cannot be read.
 #[derive(Debug)]
 pub struct Heads {
     store: Store,
     after: i64,
     rows: std::vec::IntoIter<Row>,
+    has_failed: bool,
 }
 
 impl Heads {
@@ -750,13 +829,24 @@ impl Heads {
 }
 
 impl Iterator for Heads {
-    type Item = Head;
+    type Item = Result<Head, Error>;
 
-    fn next(&mut self) -> Option<Head> {
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_failed {
+            return None;
+        }
         loop {
-            let row = self.next_row().ok()??;
-            if let Ok(parsed) = format::decode(&row.digest, &row.function, &row.bytes) {
-                return Some(parsed.head);
+            match self.next_row() {
+                Ok(row) => {
+                    let row = row?;
+                    if let Ok(parsed) = format::decode(&row.digest, &row.function, &row.bytes) {
+                        return Some(Ok(parsed.head));
+                    }
+                }
+                Err(error) => {
+                    self.has_failed = true;
+                    return Some(Err(error));
+                }
             }
         }
     }

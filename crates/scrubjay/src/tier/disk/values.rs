@@ -19,6 +19,8 @@ use super::directory::Directory;
 
 pub(super) const MAGIC: [u8; 8] = *b"SJvalue1";
 const CHUNK: usize = 64 << 10;
+/// Files up to this size are read at once.
+const AT_ONCE: u64 = 256 << 10;
 const FOOTER: usize = 32 + 8 + 8 + 8;
 /// A file that no row names is swept after this time: whoever wrote it may still be about to name it.
 const ORPHANED: Duration = Duration::from_secs(3600);
@@ -114,6 +116,11 @@ fn sums(file: &mut File) -> io::Result<(u64, Vec<u64>)> {
     }
 }
 
+/// The size of the value file of a payload.
+pub(crate) fn size_of_file(len: u64) -> u64 {
+    len + len.div_ceil(CHUNK as u64) * 8 + FOOTER as u64
+}
+
 /// A value file that has its name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Adopted {
@@ -127,39 +134,54 @@ fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Opens the value file of an entry and reads its trailer, which must be the one that the index tells of.
-pub(crate) fn open(
-    path: &Path,
-    digest: &Digest,
-    len: u64,
-    sum: u64,
-) -> io::Result<(File, Trailer)> {
+/// A value file that is the one that its entry tells of.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// All of it was read and compared.
+    Whole(Vec<u8>),
+    Large(File, Trailer),
+}
+
+/// Opens the value file of an entry, and reads its trailer and, of a small one, its payload.
+pub(crate) fn open(path: &Path, digest: &Digest, len: u64, sum: u64) -> io::Result<Opened> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let chunks = len.div_ceil(CHUNK as u64);
     let expected = chunks
         .checked_mul(8)
         .and_then(|table| table.checked_add(len)?.checked_add(FOOTER as u64));
-    // The size is the file's own, so the table is never larger than an eight-thousandth of what is really there.
+    // The size is the file's own, so nothing larger than what is really there is allocated.
     if expected != Some(size) {
         return Err(damaged("a value file has not the size that its entry says"));
     }
-    let table_bytes =
-        usize::try_from(chunks * 8).map_err(|_| damaged("a value file is too large"))?;
-    let mut trailer = vec![0; table_bytes + FOOTER];
-    file.read_exact_at(&mut trailer, len)?;
-    let (table, footer) = trailer.split_at(table_bytes);
+    let from = if size <= AT_ONCE { 0 } else { len };
+    let length = usize::try_from(size - from).map_err(|_| damaged("a value file is too large"))?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, from)?;
+    let payload = usize::try_from(len - from.min(len)).unwrap_or_default();
+    let table = table_of(&bytes[payload..], digest, len, sum);
+    let table = table.ok_or_else(|| damaged("a value file is damaged or another entry's"))?;
+    if from > 0 {
+        return Ok(Opened::Large(file, Trailer { len, table }));
+    }
+    bytes.truncate(payload);
+    let mut chunks = bytes.chunks(CHUNK).zip(&table);
+    if !chunks.all(|(chunk, sum)| xxh3_64(chunk) == *sum) {
+        return Err(damaged("the checksum of a value file is wrong"));
+    }
+    Ok(Opened::Whole(bytes))
+}
+
+/// The checksums in a trailer, if it is the one that an entry tells of.
+fn table_of(trailer: &[u8], digest: &Digest, len: u64, sum: u64) -> Option<Vec<u64>> {
+    let (table, footer) = trailer.split_at_checked(trailer.len().checked_sub(FOOTER)?)?;
     let is_ours = footer[..32] == *digest.as_bytes()
         && footer[32..40] == len.to_le_bytes()
         && footer[40..48] == sum.to_le_bytes()
         && footer[48..] == MAGIC
-        && xxh3_64(&trailer[..table_bytes + 40]) == sum;
-    if !is_ours {
-        return Err(damaged("a value file is damaged or another entry's"));
-    }
+        && xxh3_64(&trailer[..table.len() + 40]) == sum;
     let table = table.as_chunks::<8>().0.iter();
-    let table = table.map(|sum| u64::from_le_bytes(*sum)).collect();
-    Ok((file, Trailer { len, table }))
+    is_ours.then(|| table.map(|sum| u64::from_le_bytes(*sum)).collect())
 }
 
 /// Reads a value file, chunk by chunk, each compared with its checksum before any of it is handed out.

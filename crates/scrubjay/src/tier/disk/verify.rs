@@ -36,7 +36,7 @@ pub struct Report {
     pub expired: u64,
     /// Entries whose bytes are not those that were written, or written in a format that is not known.
     pub damaged: Vec<Digest>,
-    /// What the index finds wrong with itself.
+    /// What the index finds wrong with itself, and where what it keeps beside an entry is not what the entry says.
     pub index: Vec<String>,
 }
 
@@ -63,6 +63,11 @@ pub(super) fn verify(store: &Store, mut progress: impl FnMut(Progress)) -> Resul
             Some(head) => {
                 report.bytes += head.len;
                 report.expired += u64::from(!head.is_fresh(now));
+                if let Some(what) = store.misguided(&row, &head)? {
+                    let digest = row.digest;
+                    let line = format!("{what} in the index is not what entry {digest} says");
+                    report.index.push(line);
+                }
             }
             None => report.damaged.push(row.digest),
         }

@@ -16,25 +16,29 @@ pub(super) const APPLICATION: i64 = 0x534A_6179;
 /// The version of the tables.
 pub(super) const VERSION: i64 = 1;
 
+/// The size of a page.
+pub(super) const PAGE: u64 = 8192;
 /// The keys of table `m`.
 pub(super) const FILE_BYTES: i64 = 1;
 pub(super) const FORGOTTEN: i64 = 2;
 pub(super) const CAPACITY: i64 = 3;
+pub(super) const OLD_NEWS: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE f(id INTEGER PRIMARY KEY, name TEXT NOT NULL, code TEXT NOT NULL, UNIQUE(name, code));
 CREATE TABLE e(id INTEGER PRIMARY KEY, h INTEGER NOT NULL, k BLOB NOT NULL, f INTEGER NOT NULL, x INTEGER,
-  a INTEGER NOT NULL, n INTEGER NOT NULL, g INTEGER NOT NULL, file INTEGER, v BLOB NOT NULL);
+  a INTEGER NOT NULL, n INTEGER NOT NULL, g INTEGER NOT NULL, b INTEGER NOT NULL, file INTEGER, v BLOB NOT NULL);
 CREATE UNIQUE INDEX e_h ON e(h);
 CREATE INDEX e_x ON e(x) WHERE x IS NOT NULL;
 CREATE UNIQUE INDEX e_file ON e(file) WHERE file IS NOT NULL;
 CREATE TABLE t(tag TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(tag, id)) WITHOUT ROWID;
 CREATE INDEX t_id ON t(id);
-CREATE TABLE i(number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind INTEGER NOT NULL,
-  target BLOB NOT NULL, origin INTEGER NOT NULL);
+CREATE TABLE i(number INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER NOT NULL, target BLOB NOT NULL,
+  origin INTEGER NOT NULL);
 CREATE INDEX i_target ON i(kind, target);
+CREATE TABLE n(number INTEGER PRIMARY KEY, at INTEGER NOT NULL, digests BLOB NOT NULL, origin INTEGER NOT NULL);
 CREATE TABLE m(k INTEGER PRIMARY KEY, v INTEGER NOT NULL);
-INSERT INTO m VALUES (1, 0), (2, 0);
+INSERT INTO m VALUES (1, 0), (2, 0), (4, 0);
 ";
 
 /// What a database turned out to be.
@@ -86,7 +90,7 @@ fn fill(path: &Path) -> rusqlite::Result<()> {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.pragma_update(None, "page_size", 8192)?;
+    connection.pragma_update(None, "page_size", PAGE.cast_signed())?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "secure_delete", false)?;
     connection.execute_batch(&format!(

@@ -6,12 +6,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
+use super::connection::connect;
+use super::evict;
+use super::readers::Readers;
 use super::schema::{self, Kind};
-use super::{Applied, FunctionStats, Index, Invalidation, Op, Row};
-use super::{read, write};
+use super::write::Writer;
+use super::{Applied, FunctionStats, Guides, Index, Last, News, Op, Row, Target, read};
 use crate::error::{Error, ErrorKind};
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::directory::Directory;
@@ -22,8 +24,8 @@ pub(crate) struct Sqlite {
     pub(super) directory: Directory,
     pub(super) options: Options,
     pub(super) origin: i64,
-    readers: Mutex<Vec<Connection>>,
-    writer: Mutex<Option<Connection>>,
+    readers: Readers,
+    writer: Mutex<Option<Writer>>,
 }
 
 /// What opening found that is no index to use.
@@ -73,7 +75,7 @@ impl Sqlite {
             directory: directory.clone(),
             options,
             origin,
-            readers: Mutex::new(vec![reader]),
+            readers: Readers::new(reader),
             writer: Mutex::new(None),
         })
     }
@@ -82,23 +84,25 @@ impl Sqlite {
         &self.options
     }
 
-    /// To be called when the store is closed.
-    pub(crate) fn tidy(&self) {
-        let writer = lock(&self.writer).take();
-        if let Some(connection) = writer.or_else(|| lock(&self.readers).pop()) {
-            super::evict::tidy(self, &connection);
-        }
+    pub(super) fn release(&self, age: Duration) {
+        self.readers.release(age);
+    }
+
+    fn write<R>(&self, work: impl FnOnce(&mut Writer) -> rusqlite::Result<R>) -> Result<R, Error> {
+        let mut writer = lock(&self.writer);
+        let writer = match &mut *writer {
+            Some(writer) => writer,
+            empty => {
+                let connection = connect(&self.directory).map_err(error::index)?;
+                empty.insert(Writer::new(connection, self.origin))
+            }
+        };
+        work(writer).map_err(error::index)
     }
 
     fn read<R>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> Result<R, Error> {
-        let pooled = lock(&self.readers).pop();
-        let reader = match pooled {
-            Some(reader) => reader,
-            None => connect(&self.directory).map_err(error::index)?,
-        };
-        let answer = ask(&reader).map_err(error::index);
-        lock(&self.readers).push(reader);
-        answer
+        self.readers
+            .ask(&self.directory, None, |reader| ask(&reader.connection))
     }
 }
 
@@ -115,54 +119,51 @@ fn unusable(cause: rusqlite::Error) -> Unusable {
     }
 }
 
-/// Opens one connection. Writes nothing.
-fn connect(directory: &Directory) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let path = directory.index();
-    let mut connection =
-        Connection::open_with_flags(&path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_handler(Some(wait_for_others))?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    connection.execute_batch(
-        "PRAGMA synchronous=NORMAL; PRAGMA mmap_size=0; PRAGMA cache_size=-16384; \
-         PRAGMA wal_autocheckpoint=0; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;",
-    )?;
-    Ok(connection)
-}
-
-/// Waits a little for whoever holds a lock; gives up after about half a minute.
-fn wait_for_others(tries: i32) -> bool {
-    let chance = crate::tier::disk::values::new_id().cast_unsigned() % 1024;
-    let most = 200 << tries.clamp(0, 5);
-    std::thread::sleep(Duration::from_micros(100 + chance * most / 1024));
-    tries < 8_000
-}
-
 impl Index for Sqlite {
-    fn get(&self, digest: &Digest) -> Result<Option<Row>, Error> {
-        self.read(|reader| read::get(reader, digest))
+    fn get(&self, digest: &Digest, token: Option<u64>) -> Result<Option<Row>, Error> {
+        self.readers
+            .ask(&self.directory, token, |reader| read::get(reader, digest))
+    }
+
+    fn keeps_transactions(&self) -> bool {
+        self.readers.is_any_kept()
+    }
+
+    fn release_transactions(&self, age: Duration) {
+        self.release(age);
     }
 
     fn apply(&self, batch: &[Op], durable: bool) -> Result<Applied, Error> {
-        let mut writer = lock(&self.writer);
-        let connection = match &mut *writer {
-            Some(connection) => connection,
-            empty => empty.insert(connect(&self.directory).map_err(error::index)?),
-        };
-        write::apply(self, connection, batch, durable).map_err(error::index)
+        self.write(|writer| writer.apply(batch, durable, &self.options))
+    }
+
+    fn keep_small(&self, shrank: bool, announce: &dyn Fn()) -> Result<(), Error> {
+        self.write(|writer| {
+            self.keep_small(writer, shrank, announce);
+            Ok(())
+        })
+    }
+
+    fn tidy(&self, announce: &dyn Fn()) -> Result<bool, Error> {
+        self.write(|writer| self.tidy(writer, announce))
+    }
+
+    fn concerned(&self, target: &Target, before: u64, after: i64) -> Result<Vec<i64>, Error> {
+        self.read(|reader| read::concerned(reader, target, before, after))
     }
 
     fn rows(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error> {
-        self.read(|reader| read::rows(reader, after, limit))
+        self.readers.ask(&self.directory, None, |reader| {
+            read::rows(reader, after, limit)
+        })
     }
 
-    fn invalidations(&self, after: u64) -> Result<(Vec<Invalidation>, u64), Error> {
-        self.read(|reader| read::invalidations(reader, after))
+    fn news(&self, after: u64) -> Result<News, Error> {
+        self.read(|reader| read::news(reader, after, self.origin))
     }
 
-    fn last_invalidation(&self) -> Result<u64, Error> {
-        self.read(read::last_invalidation)
+    fn last(&self) -> Result<Last, Error> {
+        self.read(read::last)
     }
 
     fn functions(&self) -> Result<Vec<FunctionStats>, Error> {
@@ -174,12 +175,16 @@ impl Index for Sqlite {
     }
 
     fn used(&self) -> Result<u64, Error> {
-        self.read(super::evict::used)
+        self.read(evict::used)
     }
 
     fn names_file(&self, id: i64) -> Result<bool, Error> {
         let sql = "SELECT EXISTS(SELECT 1 FROM e WHERE file = ?)";
         self.read(|reader| reader.query_row(sql, [id], |row| row.get(0)))
+    }
+
+    fn guides(&self, id: i64) -> Result<Option<Guides>, Error> {
+        self.read(|reader| read::guides(reader, id))
     }
 
     fn check(&self) -> Result<Vec<String>, Error> {

@@ -1,14 +1,15 @@
 //! Batches: every change of the index is one transaction of many steps.
 //!
-//! Invariant: a value is refused if an invalidation that concerns it came after its load began; both are decided in
-//! the transaction that would store it.
+//! Invariant: a value is refused if an invalidation that concerns it, or something newer of its key, came after its load
+//! began; both are decided in the transaction that would store it.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::evict;
-use super::read::{forgotten, last_invalidation, parts};
-use super::schema::{CAPACITY, FILE_BYTES, FORGOTTEN};
-use super::sqlite::Sqlite;
+use super::read::{Numbers, numbers, parts};
+use super::schema::{CAPACITY, FILE_BYTES, FORGOTTEN, OLD_NEWS, PAGE};
 use super::{Applied, Op, Put, Target};
 use crate::tier::disk::Options;
 use crate::tier::disk::digest::Digest;
@@ -17,62 +18,128 @@ use crate::tier::disk::record::Function;
 
 /// An invalidation is remembered this long for loads that began before it; longer loads are not stored.
 const REMEMBERED_MILLIS: i64 = 3_600_000;
+/// For so long others can learn which keys were inserted; who asks later must take all for untrue.
+const NEWS_MILLIS: i64 = 60_000;
+/// What is remembered is looked through once for so many numbers.
+const LOOK: u64 = 1024;
+/// Entries that a tag's invalidation removes in the transaction that writes it down.
+pub(crate) const AT_ONCE: usize = 512;
 
-pub(super) fn apply(
-    index: &Sqlite,
-    connection: &mut Connection,
-    batch: &[Op],
-    durable: bool,
-) -> rusqlite::Result<Applied> {
-    let synchronous = if durable { "FULL" } else { "NORMAL" };
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut step = Step {
-        invalidation: last_invalidation(&transaction)?,
-        forgotten: forgotten(&transaction)?,
-        transaction,
-        origin: index.origin,
-        applied: Applied::default(),
-        file_bytes: 0,
-    };
-    for op in batch {
-        step.run(op)?;
+/// The connection that writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    origin: i64,
+    is_durable: bool,
+    functions: HashMap<Function, i64>,
+    /// The length of the log from which on it is to be emptied.
+    pub(super) empty_from: u64,
+    /// What was written since that length was looked at, at a guess.
+    pub(super) grown: u64,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, origin: i64) -> Self {
+        Self {
+            connection,
+            origin,
+            is_durable: false,
+            functions: HashMap::new(),
+            empty_from: 0,
+            grown: u64::MAX,
+        }
     }
-    step.remember_capacity(&index.options)?;
-    evict::make_room(&mut step, &index.options)?;
-    let applied = step.commit()?;
-    evict::checkpoint(index, connection);
-    Ok(applied)
+
+    pub(super) fn apply(
+        &mut self,
+        batch: &[Op],
+        durable: bool,
+        options: &Options,
+    ) -> rusqlite::Result<Applied> {
+        if durable != self.is_durable {
+            let level = if durable { "FULL" } else { "NORMAL" };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.is_durable = durable;
+        }
+        let pages = batch.len() as u64 * 4 * PAGE;
+        self.grown = self.grown.saturating_add(pages);
+        self.within(|step| {
+            batch.iter().try_for_each(|op| step.run(op, options))?;
+            step.remember_capacity(options)?;
+            evict::make_room(step, options)?;
+            step.close(options)
+        })
+    }
+
+    /// Does something as one transaction.
+    pub(super) fn within(
+        &mut self,
+        work: impl FnOnce(&mut Step<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<Applied> {
+        let connection = &self.connection;
+        if !connection.is_autocommit() {
+            connection.execute_batch("ROLLBACK")?;
+        }
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let worked = || {
+            let mut step = Step {
+                before: numbers(connection)?,
+                connection,
+                functions: &mut self.functions,
+                origin: self.origin,
+                numbers: Numbers::default(),
+                applied: Applied::default(),
+                inserted: Vec::new(),
+            };
+            step.numbers = step.before;
+            work(&mut step)?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(step.applied)
+        };
+        let applied = worked();
+        if applied.is_err() {
+            self.functions.clear();
+            if !self.connection.is_autocommit() {
+                self.connection.execute_batch("ROLLBACK")?;
+            }
+        }
+        applied
+    }
 }
 
 /// A batch under way.
 pub(super) struct Step<'a> {
-    pub(super) transaction: Transaction<'a>,
+    pub(super) connection: &'a Connection,
+    functions: &'a mut HashMap<Function, i64>,
     origin: i64,
-    invalidation: u64,
-    forgotten: u64,
+    before: Numbers,
+    pub(super) numbers: Numbers,
     pub(super) applied: Applied,
-    /// By how much the value files grew.
-    pub(super) file_bytes: i64,
+    /// The digests of what was inserted since the last invalidation, all under one number.
+    inserted: Vec<u8>,
 }
 
 impl Step<'_> {
-    fn run(&mut self, op: &Op) -> rusqlite::Result<()> {
+    fn run(&mut self, op: &Op, options: &Options) -> rusqlite::Result<()> {
         match op {
-            Op::Put(put) => self.put(put),
-            Op::Invalidate(target) => {
-                self.announce(target)?;
-                self.remove_all(target)
+            Op::Put(put) => self.put(put, options),
+            Op::Invalidate(target) => self.invalidate(target),
+            Op::Remove { ids, before } => {
+                for id in ids {
+                    let old = self.find("id = ?1", params![id])?;
+                    self.invalidate_row(old, *before)?;
+                }
+                Ok(())
             }
             Op::Touch { id, bucket } => {
                 let sql = "UPDATE e SET a = ?2 WHERE id = ?1 AND a < ?2";
-                self.transaction
+                self.connection
                     .prepare_cached(sql)?
                     .execute(params![id, bucket])?;
                 Ok(())
             }
             Op::Discard { id, digest } => {
-                let found = self.find(digest)?.filter(|old| old.id == *id);
+                let found = self.find_digest(digest)?.filter(|old| old.id == *id);
                 found.map_or(Ok(()), |old| self.remove(&old))
             }
         }
@@ -82,7 +149,7 @@ impl Step<'_> {
     fn remember_capacity(&self, options: &Options) -> rusqlite::Result<()> {
         if options.is_capacity_given {
             let sql = "INSERT INTO m(k, v) VALUES (?1, ?2) ON CONFLICT(k) DO UPDATE SET v = ?2 WHERE v <> ?2";
-            let mut statement = self.transaction.prepare_cached(sql)?;
+            let mut statement = self.connection.prepare_cached(sql)?;
             statement.execute(params![
                 CAPACITY,
                 options.capacity_bytes.min(i64::MAX as u64)
@@ -91,159 +158,242 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn commit(self) -> rusqlite::Result<Applied> {
-        if self.file_bytes != 0 {
-            let sql = "UPDATE m SET v = max(v + ?2, 0) WHERE k = ?1";
-            let mut statement = self.transaction.prepare_cached(sql)?;
-            statement.execute(params![FILE_BYTES, self.file_bytes])?;
+    /// Writes down what the batch is to be remembered for.
+    fn close(&mut self, options: &Options) -> rusqlite::Result<()> {
+        self.announce_inserted()?;
+        let last = self.numbers.last.number;
+        if last / LOOK != self.before.last.number / LOOK {
+            self.forget(options)?;
         }
-        let mut applied = self.applied;
-        applied.invalidation = self.invalidation;
-        self.transaction.commit()?;
-        Ok(applied)
+        self.applied.last = self.numbers.last;
+        let sql = "UPDATE m SET v = ?2 WHERE k = ?1";
+        for (key, before, now) in [
+            (FILE_BYTES, self.before.file_bytes, self.numbers.file_bytes),
+            (FORGOTTEN, self.before.forgotten, self.numbers.forgotten),
+            (OLD_NEWS, self.before.old_news, self.numbers.old_news),
+        ] {
+            if before != now {
+                let mut statement = self.connection.prepare_cached(sql)?;
+                statement.execute(params![key, now.cast_signed()])?;
+            }
+        }
+        Ok(())
     }
 
-    fn put(&mut self, put: &Put) -> rusqlite::Result<()> {
-        if self.is_fenced(put)? {
+    fn put(&mut self, put: &Put, options: &Options) -> rusqlite::Result<()> {
+        let file_bytes = put.file.map_or(0, |(_, bytes)| bytes);
+        let bytes = put.bytes.len() as u64 + file_bytes;
+        let old = self.find("h = ?1", params![put.digest.head()])?;
+        if bytes > options.largest_entry() || self.is_fenced(put, old.as_ref())? {
             self.applied.fenced += 1;
             self.applied.unnamed.extend(put.file.map(|(id, _)| id));
             return Ok(());
         }
-        if put.replaces {
-            self.announce(&Target::Key(put.digest))?;
-        }
-        let file_bytes = put.file.map_or(0, |(_, bytes)| bytes.cast_signed());
-        let row_bytes = put.bytes.len() as i64 + file_bytes;
-        let function = self.function(&put.function)?;
+        let was_inserted = old.as_ref().is_some_and(Old::was_inserted);
+        let born = if put.replaces {
+            self.insert(&put.digest)
+        } else {
+            put.born
+        };
         let values = params![
             put.digest.head(),
             put.digest.tail(),
-            function,
+            self.function(&put.function)?,
             put.ends,
             put.bucket,
-            row_bytes,
+            bytes.cast_signed(),
             put.tags.len() as i64,
+            born.cast_signed() * 2 + i64::from(put.replaces || was_inserted),
             put.file.map(|(id, _)| id),
             put.bytes,
+            old.as_ref().map(|old| old.id),
         ];
-        let old = self.find_head(&put.digest)?;
-        if let Some(old) = &old {
-            self.forget_parts(old)?;
-        }
-        let sql = "INSERT INTO e(h, k, f, x, a, n, g, file, v) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-                   ON CONFLICT(h) DO UPDATE SET k = ?2, f = ?3, x = ?4, a = ?5, n = ?6, g = ?7, file = ?8, v = ?9";
-        self.transaction.prepare_cached(sql)?.execute(values)?;
-        let id = old.map_or_else(|| self.transaction.last_insert_rowid(), |old| old.id);
+        let id = match &old {
+            Some(old) => {
+                self.forget_parts(old)?;
+                let sql = "UPDATE e SET h = ?1, k = ?2, f = ?3, x = ?4, a = ?5, n = ?6, g = ?7, b = ?8, file = ?9, \
+                           v = ?10 WHERE id = ?11";
+                self.connection.prepare_cached(sql)?.execute(values)?;
+                old.id
+            }
+            None => {
+                let sql = "INSERT INTO e(id, h, k, f, x, a, n, g, b, file, v) \
+                           VALUES (?11, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                self.connection.prepare_cached(sql)?.execute(values)?;
+                self.connection.last_insert_rowid()
+            }
+        };
         for tag in &put.tags {
             let sql = "INSERT OR IGNORE INTO t(tag, id) VALUES (?1, ?2)";
-            self.transaction
+            self.connection
                 .prepare_cached(sql)?
                 .execute(params![tag, id])?;
         }
-        self.file_bytes += file_bytes;
+        self.numbers.file_bytes += file_bytes;
         self.applied.stored += 1;
         Ok(())
     }
 
     /// Whether something was said about an entry after its load began.
-    fn is_fenced(&self, put: &Put) -> rusqlite::Result<bool> {
-        if put.born >= self.invalidation {
-            return Ok(false);
-        }
-        if put.born < self.forgotten {
+    fn is_fenced(&self, put: &Put, old: Option<&Old>) -> rusqlite::Result<bool> {
+        let is_newer = |old: &Old| old.born() > put.born && old.tail == *put.digest.tail();
+        if put.is_load && (put.born < self.numbers.forgotten || old.is_some_and(is_newer)) {
             return Ok(true);
+        }
+        if put.born >= self.numbers.last.invalidation {
+            return Ok(false);
         }
         let key = Target::Key(put.digest);
         let function = Target::Function(put.function.name.clone());
         let tags = put.tags.iter().map(|tag| Target::Tag(tag.clone()));
         let all = [key, function, Target::All, Target::Loads];
-        let sql = "SELECT EXISTS(SELECT 1 FROM i WHERE kind = ?1 AND target = ?2 AND number > ?3)";
-        let mut statement = self.transaction.prepare_cached(sql)?;
+        // What this process said is in the order in which it was queued, and only a load began before it was queued.
+        let sql = "SELECT EXISTS(SELECT 1 FROM i WHERE kind = ?1 AND target = ?2 AND number > ?3 AND origin != ?4)";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let but = if put.is_load { -1 } else { self.origin };
         for target in all.into_iter().chain(tags) {
             let (kind, bytes) = parts(&target);
-            if statement.query_row(params![kind, bytes, put.born.cast_signed()], |row| {
-                row.get(0)
-            })? {
+            let values = params![kind, bytes, put.born.cast_signed(), but];
+            if statement.query_row(values, |row| row.get(0))? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn function(&self, function: &Function) -> rusqlite::Result<i64> {
+    fn function(&mut self, function: &Function) -> rusqlite::Result<i64> {
+        if let Some(id) = self.functions.get(function) {
+            return Ok(*id);
+        }
         let mut find = self
-            .transaction
+            .connection
             .prepare_cached("SELECT id FROM f WHERE name = ?1 AND code = ?2")?;
         let names = params![function.name, function.code];
-        if let Some(id) = find.query_row(names, |row| row.get(0)).optional()? {
-            return Ok(id);
-        }
-        self.transaction
-            .execute("INSERT INTO f(name, code) VALUES (?1, ?2)", names)?;
-        Ok(self.transaction.last_insert_rowid())
-    }
-
-    /// Writes an invalidation down, for other processes and for loads that began before it.
-    fn announce(&mut self, target: &Target) -> rusqlite::Result<()> {
-        let (kind, bytes) = parts(target);
-        let now = nanos_of(std::time::SystemTime::now()) / 1_000_000;
-        let sql = "INSERT INTO i(at, kind, target, origin) VALUES (?1, ?2, ?3, ?4)";
-        let values = params![now, kind, bytes, self.origin];
-        self.transaction.prepare_cached(sql)?.execute(values)?;
-        self.invalidation = self.transaction.last_insert_rowid().cast_unsigned();
-        if self.invalidation.is_multiple_of(256) {
-            self.forget_invalidations(now - REMEMBERED_MILLIS)?;
-        }
-        Ok(())
-    }
-
-    fn forget_invalidations(&mut self, before: i64) -> rusqlite::Result<()> {
-        let sql = "UPDATE m SET v = max(v, (SELECT coalesce(max(number), 0) FROM i WHERE at < ?2)) WHERE k = ?1";
-        self.transaction.execute(sql, params![FORGOTTEN, before])?;
-        let sql = "DELETE FROM i WHERE number <= (SELECT v FROM m WHERE k = ?1)";
-        self.transaction.execute(sql, [FORGOTTEN])?;
-        self.forgotten = forgotten(&self.transaction)?;
-        Ok(())
-    }
-
-    fn remove_all(&mut self, target: &Target) -> rusqlite::Result<()> {
-        let found = match target {
-            Target::Loads => Vec::new(),
-            Target::Key(digest) => self.find(digest)?.into_iter().collect(),
-            Target::Tag(tag) => self.select("id IN (SELECT id FROM t WHERE tag = ?1)", tag)?,
-            Target::Function(name) => {
-                self.select("f IN (SELECT id FROM f WHERE name = ?1)", name)?
+        let found = find.query_row(names, |row| row.get(0)).optional()?;
+        let id = match found {
+            Some(id) => id,
+            None => {
+                let sql = "INSERT INTO f(name, code) VALUES (?1, ?2)";
+                self.connection.execute(sql, names)?;
+                self.connection.last_insert_rowid()
             }
-            Target::All => self.select("?1 IS NOT NULL", "")?,
         };
-        self.applied.invalidated += found.len() as u64;
-        found.iter().try_for_each(|old| self.remove(old))
+        self.functions.insert(function.clone(), id);
+        Ok(id)
     }
 
-    fn select(&self, test: &str, value: &str) -> rusqlite::Result<Vec<Old>> {
+    fn next_number(&mut self) -> u64 {
+        self.numbers.last.number += 1;
+        self.numbers.last.number
+    }
+
+    /// Notes an insertion, and returns its number.
+    fn insert(&mut self, digest: &Digest) -> u64 {
+        if self.inserted.is_empty() {
+            self.next_number();
+        }
+        self.inserted.extend(digest.as_bytes());
+        self.numbers.last.number
+    }
+
+    fn announce_inserted(&mut self) -> rusqlite::Result<()> {
+        if self.inserted.is_empty() {
+            return Ok(());
+        }
+        let sql = "INSERT INTO n(number, at, digests, origin) VALUES (?1, ?2, ?3, ?4)";
+        let number = self.numbers.last.number.cast_signed();
+        let values = params![number, now(), self.inserted, self.origin];
+        self.connection.prepare_cached(sql)?.execute(values)?;
+        self.inserted.clear();
+        Ok(())
+    }
+
+    /// Writes an invalidation down, for other processes and for loads that began before it, and removes what is found at
+    /// once.
+    fn invalidate(&mut self, target: &Target) -> rusqlite::Result<()> {
+        self.announce_inserted()?;
+        let number = self.next_number();
+        self.numbers.last.invalidation = number;
+        let (kind, bytes) = parts(target);
+        let sql = "INSERT INTO i(number, at, kind, target, origin) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let values = params![number.cast_signed(), now(), kind, bytes, self.origin];
+        self.connection.prepare_cached(sql)?.execute(values)?;
+        match target {
+            Target::Key(digest) => {
+                let old = self.find_digest(digest)?;
+                self.invalidate_row(old, number)
+            }
+            Target::Tag(tag) => {
+                let sql = "SELECT id FROM t WHERE tag = ?1 LIMIT ?2";
+                let mut statement = self.connection.prepare_cached(sql)?;
+                let ids = statement.query_map(params![tag, AT_ONCE as i64], |row| row.get(0))?;
+                let ids: Vec<i64> = ids.collect::<rusqlite::Result<_>>()?;
+                for id in ids {
+                    let old = self.find("id = ?1", params![id])?;
+                    self.invalidate_row(old, number)?;
+                }
+                Ok(())
+            }
+            Target::Function(_) | Target::All | Target::Loads => Ok(()),
+        }
+    }
+
+    /// Removes a row unless it is newer than the invalidation of this number.
+    fn invalidate_row(&mut self, old: Option<Old>, before: u64) -> rusqlite::Result<()> {
+        if let Some(old) = old.filter(|old| old.born() < before) {
+            self.remove(&old)?;
+            self.applied.invalidated += 1;
+        }
+        Ok(())
+    }
+
+    /// Forgets what is long ago, or more than an eighth of a hundredth of the capacity.
+    fn forget(&mut self, options: &Options) -> rusqlite::Result<()> {
+        let most = options.capacity_bytes / 800;
+        let sql = "SELECT coalesce(max(number), 0) FROM i WHERE at < ?1 OR number <= ?2";
+        let oldest = self.numbers.last.number.saturating_sub(most / 16);
+        let values = params![now() - REMEMBERED_MILLIS, oldest.cast_signed()];
+        let forgotten: i64 = self.connection.query_row(sql, values, |row| row.get(0))?;
+        let forgotten = forgotten.cast_unsigned();
+        self.numbers.forgotten = self.numbers.forgotten.max(forgotten);
+        let sql = "DELETE FROM i WHERE number <= ?1";
+        self.connection.execute(sql, [forgotten.cast_signed()])?;
+
+        let sql = "SELECT coalesce(sum(length(digests)), 0), coalesce(max(number) FILTER (WHERE at < ?1), 0) FROM n";
+        let values = params![now() - NEWS_MILLIS];
+        let news = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, i64>(1)?));
+        let (bytes, old) = self.connection.query_row(sql, values, news)?;
+        let recent = self.numbers.last.number.saturating_sub(LOOK / 16);
+        let old = if bytes > most {
+            recent
+        } else {
+            old.cast_unsigned()
+        };
+        self.connection
+            .execute("DELETE FROM n WHERE number <= ?1", [old.cast_signed()])?;
+        self.numbers.old_news = self.numbers.old_news.max(old).max(forgotten);
+        Ok(())
+    }
+
+    fn find(&self, test: &str, value: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Option<Old>> {
         let sql = format!("SELECT {OLD} FROM e WHERE {test}");
-        let mut statement = self.transaction.prepare_cached(&sql)?;
-        statement.query_map([value], old)?.collect()
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        statement.query_row(value, old).optional()
     }
 
-    fn find(&self, digest: &Digest) -> rusqlite::Result<Option<Old>> {
-        let sql = format!("SELECT {OLD} FROM e WHERE h = ?1 AND k = ?2");
-        let mut statement = self.transaction.prepare_cached(&sql)?;
-        let names = params![digest.head(), digest.tail()];
-        statement.query_row(names, old).optional()
-    }
-
-    /// What stands where the entry of this digest would.
-    fn find_head(&self, digest: &Digest) -> rusqlite::Result<Option<Old>> {
-        const SQL: &str = "SELECT id, n, g, file FROM e WHERE h = ?1";
-        let mut statement = self.transaction.prepare_cached(SQL)?;
-        statement.query_row([digest.head()], old).optional()
+    fn find_digest(&self, digest: &Digest) -> rusqlite::Result<Option<Old>> {
+        let found = self.find("h = ?1", params![digest.head()])?;
+        Ok(found.filter(|old| old.tail == *digest.tail()))
     }
 
     pub(super) fn remove(&mut self, row: &Old) -> rusqlite::Result<()> {
         self.forget_parts(row)?;
+        if row.was_inserted() {
+            // Nothing says any more that loads which began before the insertion are outdated.
+            self.numbers.forgotten = self.numbers.forgotten.max(row.born());
+        }
         let mut statement = self
-            .transaction
+            .connection
             .prepare_cached("DELETE FROM e WHERE id = ?1")?;
         statement.execute([row.id])?;
         Ok(())
@@ -253,14 +403,19 @@ impl Step<'_> {
     fn forget_parts(&mut self, row: &Old) -> rusqlite::Result<()> {
         if row.tags > 0 {
             let sql = "DELETE FROM t WHERE id = ?1";
-            self.transaction.prepare_cached(sql)?.execute([row.id])?;
+            self.connection.prepare_cached(sql)?.execute([row.id])?;
         }
         if let Some(file) = row.file {
-            self.file_bytes -= row.bytes;
+            let bytes = row.bytes.max(0).cast_unsigned();
+            self.numbers.file_bytes = self.numbers.file_bytes.saturating_sub(bytes);
             self.applied.unnamed.push(file);
         }
         Ok(())
     }
+}
+
+fn now() -> i64 {
+    nanos_of(std::time::SystemTime::now()) / 1_000_000
 }
 
 /// What must be known of a row to remove it.
@@ -270,15 +425,31 @@ pub(super) struct Old {
     bytes: i64,
     tags: i64,
     file: Option<i64>,
+    /// Twice the number that it knew of, and 1 more if it or one before it was inserted.
+    born: i64,
+    tail: [u8; 24],
 }
 
-pub(super) const OLD: &str = "id, n, g, file";
+impl Old {
+    fn born(&self) -> u64 {
+        (self.born >> 1).max(0).cast_unsigned()
+    }
+
+    fn was_inserted(&self) -> bool {
+        self.born & 1 == 1
+    }
+}
+
+pub(super) const OLD: &str = "id, n, g, file, b, k";
 
 pub(super) fn old(row: &rusqlite::Row<'_>) -> rusqlite::Result<Old> {
+    let tail = row.get_ref(5)?.as_bytes_or_null()?.unwrap_or_default();
     Ok(Old {
         id: row.get(0)?,
         bytes: row.get(1)?,
         tags: row.get(2)?,
         file: row.get(3)?,
+        born: row.get(4)?,
+        tail: tail.try_into().unwrap_or_default(),
     })
 }

@@ -1,0 +1,147 @@
+//! The connections that read, and the transactions that they keep open while nothing changes.
+//!
+//! To begin and end a read transaction costs as much as a lookup. So a connection that is asked often stays in one for as
+//! long as the token of the page `gen` is the one with which it began. Invariants: a kept transaction began after its
+//! token was read, so it lacks nothing that was announced by then; and [`Readers::release`], called in time, leaves
+//! none that nobody uses, because the log cannot be begun anew meanwhile.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::connection::connect;
+use crate::error::Error;
+use crate::tier::disk::directory::Directory;
+use crate::tier::disk::error;
+use crate::tier::disk::record::Function;
+
+/// A connection keeps its transaction from so many reads on.
+const OFTEN: u32 = 32;
+/// A kept transaction is not older than this, or one that has not been asked for so long.
+pub(crate) const KEPT: Duration = Duration::from_millis(50);
+/// How many reads go by before a kept transaction's age is looked at.
+const LOOK: u32 = 256;
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) connection: Connection,
+    /// Functions never change once they are there.
+    pub(super) functions: HashMap<i64, Arc<Function>>,
+    reads: u32,
+    kept: Option<(u64, Instant)>,
+}
+
+impl Reader {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            functions: HashMap::new(),
+            reads: 0,
+            kept: None,
+        }
+    }
+
+    fn is_current(&self, token: Option<u64>) -> bool {
+        self.kept.is_some_and(|(kept, since)| {
+            token == Some(kept) && (!self.reads.is_multiple_of(LOOK) || since.elapsed() < KEPT)
+        })
+    }
+
+    /// Sees to it that what is asked next sees all that was announced before `token` was read.
+    fn begin(&mut self, token: Option<u64>) -> rusqlite::Result<()> {
+        self.reads = self.reads.wrapping_add(1);
+        if self.is_current(token) {
+            return Ok(());
+        }
+        self.end()?;
+        if let Some(token) = token
+            && self.reads > OFTEN
+        {
+            self.connection.prepare_cached("BEGIN")?.execute([])?;
+            self.kept = Some((token, Instant::now()));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> rusqlite::Result<()> {
+        if self.kept.take().is_some() {
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Readers {
+    idle: Mutex<Vec<Reader>>,
+    kept: AtomicUsize,
+}
+
+impl Readers {
+    pub(super) fn new(first: Connection) -> Self {
+        Self {
+            idle: Mutex::new(vec![Reader::new(first)]),
+            kept: AtomicUsize::new(0),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Reader>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks something. With a token the answer may be from a transaction that began when the token was the same.
+    pub(super) fn ask<R>(
+        &self,
+        directory: &Directory,
+        token: Option<u64>,
+        ask: impl FnOnce(&mut Reader) -> rusqlite::Result<R>,
+    ) -> Result<R, Error> {
+        let pooled = self.idle().pop();
+        let mut reader = match pooled {
+            Some(reader) => reader,
+            None => Reader::new(connect(directory).map_err(error::index)?),
+        };
+        let was_kept = reader.kept.is_some();
+        let answer = reader.begin(token).and_then(|()| ask(&mut reader));
+        if answer.is_err() && reader.end().is_err() {
+            // Closing it ends its transaction.
+            self.count(was_kept, false);
+            return answer.map_err(error::index);
+        }
+        self.count(was_kept, reader.kept.is_some());
+        self.idle().push(reader);
+        answer.map_err(error::index)
+    }
+
+    fn count(&self, was_kept: bool, is_kept: bool) {
+        // SeqCst: see `Shared::tend`, which must not miss one that is kept from now on.
+        match (was_kept, is_kept) {
+            (false, true) => _ = self.kept.fetch_add(1, Ordering::SeqCst),
+            (true, false) => _ = self.kept.fetch_sub(1, Ordering::SeqCst),
+            _ => {}
+        }
+    }
+
+    /// Whether some transaction is kept open.
+    pub(super) fn is_any_kept(&self) -> bool {
+        // SeqCst: see `count`.
+        self.kept.load(Ordering::SeqCst) > 0
+    }
+
+    /// Ends the transactions of connections that are not in use and are older than `age`.
+    pub(super) fn release(&self, age: Duration) {
+        let is_old = |reader: &mut Reader| reader.kept.is_some_and(|kept| kept.1.elapsed() >= age);
+        let old: Vec<Reader> = self.idle().extract_if(.., is_old).collect();
+        for mut reader in old {
+            reader.reads = 0;
+            let ended = reader.end();
+            self.count(true, false);
+            if ended.is_ok() {
+                self.idle().push(reader);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The size of a store's folder: bounded at all times, log and files included, and given back when entries go.
+#![allow(clippy::unwrap_used, reason = "a failing test should say where")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use scrubjay::disk::{Digest, Function, KeyEncoder, NewRecord, Store};
+
+const MIB: u64 = 1 << 20;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("scrubjay-size-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn open(&self, capacity: u64) -> Store {
+        Store::builder()
+            .capacity_bytes(capacity)
+            .open(&self.0)
+            .unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn name(n: u64) -> Digest {
+    KeyEncoder::new("size").u64(n).finish()
+}
+
+fn record(n: u64) -> NewRecord {
+    NewRecord::new(name(n), Function::new("f", ""))
+}
+
+/// Bytes that nothing can compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// Bytes that the files in a folder take on disk.
+fn bytes_in(path: &Path) -> u64 {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(data) if data.is_dir() => bytes_in(&entry.path()),
+        Ok(data) => data.blocks() * 512,
+        Err(_) => 0,
+    });
+    bytes.sum()
+}
+
+#[test]
+fn the_folder_stays_within_its_bound_while_far_more_is_written() {
+    for capacity in [2 * MIB, 8 * MIB] {
+        let folder = Folder::new(&format!("bound-{capacity}"));
+        let store = folder.open(capacity);
+        let bytes = noise(100 << 10);
+        let (mut written, mut worst) = (0, 0);
+        for n in 0.. {
+            // Rows and value files of many sizes, in turn mostly the one and mostly the other.
+            let most = if n / 300 % 2 == 0 { 9 } else { 11 };
+            let size = (100 << (n * 7 % most)).min(bytes.len());
+            store.put(record(n), &bytes[..size]).unwrap();
+            written += size as u64;
+            if n % 8 == 0 {
+                worst = worst.max(bytes_in(&folder.0));
+            }
+            if written > 6 * capacity {
+                break;
+            }
+        }
+        store.flush(Duration::from_secs(60)).unwrap();
+        assert!(
+            worst * 10 <= capacity * 11,
+            "{worst} of {capacity} at worst"
+        );
+        assert!(
+            store.stats().unwrap().entries > 10,
+            "it is used nevertheless"
+        );
+        drop(store);
+        let rest = bytes_in(&folder.0);
+        assert!(rest * 20 <= capacity * 21, "{rest} of {capacity} at rest");
+    }
+}
+
+#[test]
+fn the_folder_shrinks_by_itself_when_entries_are_gone() {
+    let folder = Folder::new("shrinks");
+    let store = folder.open(64 * MIB);
+    let bytes = noise(2_000);
+    for n in 0..8_000 {
+        store.put(record(n), &bytes).unwrap();
+    }
+    store.flush(Duration::from_secs(60)).unwrap();
+    assert!(bytes_in(&folder.0) > 12 * MIB);
+    assert_eq!(store.clear().unwrap(), 8_000);
+    let begun = Instant::now();
+    while bytes_in(&folder.0) > 2 * MIB {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{}",
+            bytes_in(&folder.0)
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_entry_that_is_larger_than_the_store_pushes_nothing_out() {
+    let folder = Folder::new("heavy");
+    let store = folder.open(2 * MIB);
+    let bytes = noise(3 << 20);
+    store.put(record(1), b"small").unwrap();
+    store.put(record(2), &bytes).unwrap();
+    store.flush(Duration::from_secs(60)).unwrap();
+    assert!(store.get(&name(1)).is_some());
+    assert!(store.get(&name(2)).is_none());
+    assert!(bytes_in(&folder.0) < MIB);
+}
