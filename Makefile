@@ -11,7 +11,7 @@ ROUNDS ?= 9
 WITH_DISK := -p scrubjay -p scrubjay-cli --features scrubjay/disk
 COMMAND_TESTS := $(patsubst crates/scrubjay-cli/tests/%.rs,--test %,$(wildcard crates/scrubjay-cli/tests/*.rs))
 
-.PHONY: help tools demo test check bench interleavings sanitize memcheck stress fuzz soak stack clean
+.PHONY: help tools demo test test-python check bench interleavings sanitize memcheck stress fuzz soak stack clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ demo: tools ## Show the engine, the disk tier and the command at work on real in
 
 test: tools ## Run every test that CI runs
 	# Without the command, which brings the feature `disk`: the compiler's messages in tests/ui depend on what is in scope.
-	$(CARGO) test --workspace --exclude scrubjay-cli
+	$(CARGO) test --workspace --exclude scrubjay-cli --exclude scrubjay-python
 	# The disk tier and the command in one go, so that the engine is built once for both.
 	$(CARGO) test $(WITH_DISK) --lib --bins --test 'disk_*' $(COMMAND_TESTS)
 	$(CARGO) test -p scrubjay --features disk --test ui
@@ -34,6 +34,10 @@ test: tools ## Run every test that CI runs
 	$(MAKE) stack interleavings
 	$(CARGO) check --manifest-path bench/Cargo.toml
 	scripts/check-tree
+	$(MAKE) test-python
+
+test-python: tools ## Build the Python package for every CPython found here, and test each build
+	scripts/test-python
 
 stack: ## Measure what memoization adds to the stack and to the heap, in release builds
 	$(CARGO) test --release -p scrubjay --test stack_depth -- --nocapture
