@@ -108,6 +108,48 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A single object, compared by value.
+    ///
+    /// # Safety
+    /// The object is alive for `'a`.
+    pub(crate) unsafe fn of_one(object: &'a *mut ffi::PyObject) -> Result<Self, Raised> {
+        let parts = std::slice::from_ref(object);
+        // SAFETY: the caller vouches for the object.
+        let hash = fold(unsafe { hash_of(*object) }?);
+        Ok(Self {
+            parts,
+            names: ptr::null_mut(),
+            hash,
+            kind: Kind::Plain,
+        })
+    }
+
+    /// Arguments that are compared by value and type: the last ones belong to the names.
+    ///
+    /// # Safety
+    /// Parts and names are alive for `'a`; `names` is null or a tuple of as many strings as belong to it.
+    #[inline(always)]
+    pub(crate) unsafe fn typed(
+        parts: &'a [*mut ffi::PyObject],
+        names: *mut ffi::PyObject,
+    ) -> Result<Self, Raised> {
+        // SAFETY: the caller vouches for the objects.
+        unsafe {
+            let keywords = if names.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(names) as usize
+            };
+            let hash = hash_all(parts, keywords)?;
+            Ok(Self {
+                parts,
+                names,
+                hash,
+                kind: Kind::Typed,
+            })
+        }
+    }
+
     pub(crate) fn to_key(self) -> Key {
         // SAFETY: the call keeps its arguments alive.
         let own = |part: &*mut ffi::PyObject| unsafe { Obj::from_borrowed(*part) };
@@ -186,6 +228,19 @@ impl<'a> Call<'a> {
 impl Key {
     fn names(&self) -> *mut ffi::PyObject {
         self.names.as_ref().map_or(ptr::null_mut(), Obj::as_ptr)
+    }
+
+    /// The key as a call, for looking it up again.
+    pub(crate) fn as_call(&self) -> Call<'_> {
+        // SAFETY: `Obj` is a transparent pointer.
+        let parts =
+            unsafe { std::slice::from_raw_parts(self.parts.as_ptr().cast(), self.parts.len()) };
+        Call {
+            parts,
+            names: self.names(),
+            hash: self.hash,
+            kind: self.kind,
+        }
     }
 
     /// Every object that the key holds.

@@ -10,23 +10,43 @@
     reason = "the types that calls go through are built on CPython's C interface"
 )]
 
+mod clock;
+mod counters;
+mod digest;
 mod key;
 mod lru;
+mod memo;
+mod memory;
 mod object;
+mod ready;
+mod shape;
+mod shelf;
 mod table;
-mod typespec;
+mod wrapper;
 
 use pyo3::prelude::*;
 
 /// `scrubjay._native`: what the package needs to be fast. Everything public is re-exported by `scrubjay` itself.
 #[pymodule(gil_used = false)]
 mod _native {
-    use super::lru;
+    use super::{lru, memo, memory, ready};
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::clock::ManualClock;
+    #[pymodule_export]
+    use super::digest::digest;
+    #[pymodule_export]
+    use super::memo::{keep_in_instances, make_memo, recording};
+    #[pymodule_export]
+    use super::memory::{Memory, PyKey};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("lru_cache_wrapper", lru::make_type(module.py())?)
+        module.add("lru_cache_wrapper", lru::make_type(module.py())?)?;
+        module.add("NoEntry", module.py().get_type::<memory::NoEntry>())?;
+        module.add("memo", memo::make_type(module.py())?)?;
+        module.add("ready", ready::make_type(module.py())?)
     }
 }

@@ -7,22 +7,11 @@
 use crate::key::Call;
 use crate::object::{Guarded, Obj, Raised};
 use crate::table::{Entry, Holds, Place, Table, key_objects, lookup};
-use crate::typespec::{self, forever, no_member, offset, slot};
+use crate::wrapper::{self, Arguments, state};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use std::ffi::{c_char, c_int, c_void};
-use std::mem::offset_of;
+use std::ffi::c_int;
 use std::ptr;
-
-/// An instance. The first field is what every Python object begins with.
-#[repr(C)]
-struct Wrapper {
-    base: ffi::PyObject,
-    vectorcall: ffi::vectorcallfunc,
-    attributes: *mut ffi::PyObject,
-    weak_references: *mut ffi::PyObject,
-    state: State,
-}
 
 struct State {
     function: Obj,
@@ -54,14 +43,6 @@ enum Looked {
     Miss(u64),
 }
 
-/// The arguments of a vectorcall, as they came.
-#[derive(Clone, Copy)]
-struct Arguments {
-    args: *const *mut ffi::PyObject,
-    count: usize,
-    names: *mut ffi::PyObject,
-}
-
 unsafe extern "C" fn call_bounded(
     callable: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -90,10 +71,11 @@ unsafe extern "C" fn call_uncached(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls a wrapper with its arguments.
-    let state = unsafe { &(*callable.cast::<Wrapper>()).state };
+    let state: &State = unsafe { state(callable) };
     state.results.with(|results| results.misses += 1);
     // SAFETY: as above.
-    unsafe { state.run(Arguments { args, count, names }) }.map_or(ptr::null_mut(), Obj::into_ptr)
+    unsafe { Arguments { args, count, names }.call(state.function.as_ptr()) }
+        .map_or(ptr::null_mut(), Obj::into_ptr)
 }
 
 #[inline(always)]
@@ -102,9 +84,9 @@ unsafe fn call<const BOUNDED: bool>(
     arguments: Arguments,
 ) -> *mut ffi::PyObject {
     // SAFETY: only wrappers have this function.
-    let state = unsafe { &(*callable.cast::<Wrapper>()).state };
+    let state: &State = unsafe { state(callable) };
     // SAFETY: the interpreter keeps the arguments alive during the call.
-    let Ok(call) = (unsafe { arguments.as_call(state.typed) }) else {
+    let Ok(call) = (unsafe { state.read(arguments) }) else {
         return ptr::null_mut();
     };
     let looked = lookup(&state.results, &call, |results, place| {
@@ -118,15 +100,19 @@ unsafe fn call<const BOUNDED: bool>(
     }
 }
 
-impl Arguments {
+impl State {
     /// # Safety
     /// The arguments are alive for as long as the call is used.
     #[inline(always)]
-    unsafe fn as_call<'a>(self, typed: bool) -> Result<Call<'a>, Raised> {
+    unsafe fn read<'a>(&self, arguments: Arguments) -> Result<Call<'a>, Raised> {
         // SAFETY: the caller vouches for the arguments.
         unsafe {
-            let count = ffi::PyVectorcall_NARGS(self.count) as usize;
-            Call::new(self.args, count, self.names, typed)
+            Call::new(
+                arguments.args,
+                arguments.positional(),
+                arguments.names,
+                self.typed,
+            )
         }
     }
 }
@@ -168,29 +154,12 @@ impl State {
         version: u64,
     ) -> *mut ffi::PyObject {
         // SAFETY: the caller passes on what the interpreter vouches for.
-        let Ok(result) = (unsafe { self.run(arguments) }) else {
+        let Ok(result) = (unsafe { arguments.call(self.function.as_ptr()) }) else {
             return ptr::null_mut();
         };
         match self.store::<BOUNDED>(call, &result, version) {
             Ok(()) => result.into_ptr(),
             Err(Raised) => ptr::null_mut(),
-        }
-    }
-
-    unsafe fn run(&self, arguments: Arguments) -> Result<Obj, Raised> {
-        // SAFETY: the function is ours, and the interpreter vouches for the arguments.
-        unsafe {
-            if ffi::Py_EnterRecursiveCall(c" while calling a cached function".as_ptr()) != 0 {
-                return Err(Raised);
-            }
-            let result = ffi::PyObject_Vectorcall(
-                self.function.as_ptr(),
-                arguments.args,
-                arguments.count,
-                arguments.names,
-            );
-            ffi::Py_LeaveRecursiveCall();
-            Obj::from_owned(result)
         }
     }
 
@@ -277,10 +246,25 @@ unsafe extern "C" fn new(
         if parsed == 0 {
             return ptr::null_mut();
         }
-        match read_maxsize(function, maxsize) {
-            Ok(size) => allocate(kind, function, size, typed != 0, info_type),
-            Err(Raised) => ptr::null_mut(),
-        }
+        let Ok(maxsize) = read_maxsize(function, maxsize) else {
+            return ptr::null_mut();
+        };
+        let state = State {
+            function: Obj::from_borrowed(function),
+            info_type: Obj::from_borrowed(info_type),
+            maxsize,
+            typed: typed != 0,
+            results: Guarded::new(Results::default()),
+        };
+        wrapper::allocate(kind, vectorcall_of(maxsize), state)
+    }
+}
+
+fn vectorcall_of(maxsize: Option<usize>) -> ffi::vectorcallfunc {
+    match maxsize {
+        Some(0) => call_uncached,
+        Some(_) => call_bounded,
+        None => call_unbounded,
     }
 }
 
@@ -316,101 +300,26 @@ unsafe fn read_maxsize(
     }
 }
 
-unsafe fn allocate(
-    kind: *mut ffi::PyTypeObject,
-    function: *mut ffi::PyObject,
-    maxsize: Option<usize>,
-    typed: bool,
-    info_type: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: `kind` is the wrapper's type: its allocator zeroes the instance, and every field is written here before
-    // anyone sees it.
-    unsafe {
-        let Some(allocate) = (*kind).tp_alloc else {
-            return ptr::null_mut();
-        };
-        let wrapper = allocate(kind, 0).cast::<Wrapper>();
-        if wrapper.is_null() {
-            return ptr::null_mut();
-        }
-        (&raw mut (*wrapper).vectorcall).write(match maxsize {
-            Some(0) => call_uncached,
-            Some(_) => call_bounded,
-            None => call_unbounded,
-        });
-        (&raw mut (*wrapper).state).write(State {
-            function: Obj::from_borrowed(function),
-            info_type: Obj::from_borrowed(info_type),
-            maxsize,
-            typed,
-            results: Guarded::new(Results::default()),
-        });
-        wrapper.cast()
+impl wrapper::State for State {
+    fn traverse(
+        &self,
+        visit: &mut dyn FnMut(*mut ffi::PyObject) -> Result<(), c_int>,
+    ) -> Result<(), c_int> {
+        // SAFETY: only the collector calls this.
+        let results = unsafe { self.results.traversed() };
+        visit(self.function.as_ptr())?;
+        visit(self.info_type.as_ptr())?;
+        results
+            .table
+            .entries()
+            .try_for_each(|entry| visit(entry.content.as_ptr()))?;
+        key_objects(&results.table).try_for_each(|held| visit(held.as_ptr()))
     }
-}
 
-unsafe extern "C" fn traverse(
-    object: *mut ffi::PyObject,
-    visit: ffi::visitproc,
-    arg: *mut c_void,
-) -> c_int {
-    // SAFETY: the collector passes a wrapper. Before `state` is written it is all zeroes, so nothing is visited: the
-    // allocator tracks the object, but no Python code runs until it is whole.
-    unsafe {
-        let wrapper = &*object.cast::<Wrapper>();
-        let state = &wrapper.state;
-        let results = state.results.traversed();
-        let held = [
-            ffi::Py_TYPE(object).cast(),
-            wrapper.attributes,
-            state.function.as_ptr(),
-            state.info_type.as_ptr(),
-        ];
-        let stored = results.table.entries().map(|entry| entry.content.as_ptr());
-        let keys = key_objects(&results.table).map(Obj::as_ptr);
-        for object in held
-            .into_iter()
-            .filter(|object| !object.is_null())
-            .chain(stored)
-            .chain(keys)
-        {
-            let result = visit(object, arg);
-            if result != 0 {
-                return result;
-            }
-        }
-        0
-    }
-}
-
-unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: the collector passes a wrapper that nobody else reaches.
-    unsafe {
-        let wrapper = &mut *object.cast::<Wrapper>();
-        drop(wrapper.state.results.with(|results| results.table.take()));
-        let attributes = std::mem::replace(&mut wrapper.attributes, ptr::null_mut());
-        ffi::Py_XDECREF(attributes);
-        // The wrapper may still be called on the way down: then it says that `None` is not callable.
-        wrapper.state.function = Obj::from_borrowed(ffi::Py_None());
-        0
-    }
-}
-
-unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
-    // SAFETY: the last reference is gone, and nobody else reaches the wrapper.
-    unsafe {
-        let kind = ffi::Py_TYPE(object);
-        let wrapper = object.cast::<Wrapper>();
-        ffi::PyObject_GC_UnTrack(object.cast());
-        if !(*wrapper).weak_references.is_null() {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
-        ffi::Py_XDECREF((*wrapper).attributes);
-        ptr::drop_in_place(&raw mut (*wrapper).state);
-        if let Some(free) = (*kind).tp_free {
-            free(object.cast());
-        }
-        ffi::Py_DECREF(kind.cast());
+    fn clear(&mut self) {
+        drop(self.results.with(|results| results.table.take()));
+        // SAFETY: `None` is always alive. Whoever still calls the wrapper is told that it is not callable.
+        self.function = unsafe { Obj::from_borrowed(ffi::Py_None()) };
     }
 }
 
@@ -426,7 +335,7 @@ unsafe extern "C" fn bind(
             ffi::Py_INCREF(object);
             return object;
         }
-        typespec::PyMethod_New(object, instance)
+        wrapper::PyMethod_New(object, instance)
     }
 }
 
@@ -436,7 +345,7 @@ unsafe extern "C" fn cache_info(
 ) -> *mut ffi::PyObject {
     // SAFETY: the method is called on a wrapper; `O` takes references of its own and `N` takes over ours.
     unsafe {
-        let state = &(*object.cast::<Wrapper>()).state;
+        let state: &State = state(object);
         let (hits, misses, size) = state
             .results
             .with(|results| (results.hits, results.misses, results.table.len()));
@@ -461,7 +370,7 @@ unsafe extern "C" fn cache_clear(
 ) -> *mut ffi::PyObject {
     // SAFETY: the method is called on a wrapper.
     unsafe {
-        let state = &(*object.cast::<Wrapper>()).state;
+        let state: &State = state(object);
         drop(state.results.with(|results| {
             (results.hits, results.misses) = (0, 0);
             results.table.take()
@@ -519,123 +428,48 @@ unsafe fn find<R>(
 ) -> Result<R, Raised> {
     // SAFETY: the caller passes a wrapper and live arguments.
     unsafe {
-        let state = &(*object.cast::<Wrapper>()).state;
+        let state: &State = state(object);
         if state.maxsize == Some(0) {
             return Ok(then(&mut Results::default(), None));
         }
-        lookup(&state.results, &arguments.as_call(state.typed)?, then)
-    }
-}
-
-/// `copy`, `deepcopy`: the wrapper itself, as for functions.
-unsafe extern "C" fn itself(
-    object: *mut ffi::PyObject,
-    _: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the method is called on a live wrapper.
-    unsafe { Obj::from_borrowed(object).into_ptr() }
-}
-
-/// Pickled by name, as functions are.
-unsafe extern "C" fn reduce(
-    object: *mut ffi::PyObject,
-    _: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the method is called on a live wrapper.
-    unsafe { ffi::PyObject_GetAttrString(object, c"__qualname__".as_ptr()) }
-}
-
-const fn method(
-    name: &'static std::ffi::CStr,
-    pointer: ffi::PyMethodDefPointer,
-    flags: c_int,
-    doc: *const c_char,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: pointer,
-        ml_flags: flags,
-        ml_doc: doc,
+        lookup(&state.results, &state.read(arguments)?, then)
     }
 }
 
 fn methods() -> Vec<ffi::PyMethodDef> {
-    let plain = |function| ffi::PyMethodDefPointer {
-        PyCFunction: function,
-    };
-    let fast = |function| ffi::PyMethodDefPointer {
-        PyCFunctionFastWithKeywords: function,
-    };
-    let with_arguments = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
     vec![
-        method(
+        wrapper::plain(
             c"cache_info",
-            plain(cache_info),
-            ffi::METH_NOARGS,
-            c"cache_info($self, /)\n--\n\nReport cache statistics.".as_ptr(),
+            cache_info,
+            c"cache_info($self, /)\n--\n\nReport cache statistics.",
         ),
-        method(
+        wrapper::plain(
             c"cache_clear",
-            plain(cache_clear),
-            ffi::METH_NOARGS,
-            c"cache_clear($self, /)\n--\n\nForget all results, and count from zero.".as_ptr(),
+            cache_clear,
+            c"cache_clear($self, /)\n--\n\nForget all results, and count from zero.",
         ),
-        method(
+        wrapper::with_arguments(
             c"invalidate",
-            fast(invalidate),
-            with_arguments,
-            c"invalidate($self, /, *args, **kwargs)\n--\n\nForget the result for these arguments; whether there was one.".as_ptr(),
+            invalidate,
+            c"invalidate($self, /, *args, **kwargs)\n--\n\nForget the result for these arguments; whether there was one.",
         ),
-        method(
+        wrapper::with_arguments(
             c"contains",
-            fast(contains),
-            with_arguments,
-            c"contains($self, /, *args, **kwargs)\n--\n\nWhether a call with these arguments would be a hit.".as_ptr(),
+            contains,
+            c"contains($self, /, *args, **kwargs)\n--\n\nWhether a call with these arguments would be a hit.",
         ),
-        method(c"__reduce__", plain(reduce), ffi::METH_NOARGS, ptr::null()),
-        method(c"__copy__", plain(itself), ffi::METH_VARARGS, ptr::null()),
-        method(c"__deepcopy__", plain(itself), ffi::METH_VARARGS, ptr::null()),
-        ffi::PyMethodDef::zeroed(),
-    ]
-}
-
-fn attributes() -> Vec<ffi::PyGetSetDef> {
-    vec![
-        ffi::PyGetSetDef {
-            name: c"__dict__".as_ptr(),
-            get: Some(ffi::PyObject_GenericGetDict),
-            set: Some(ffi::PyObject_GenericSetDict),
-            doc: ptr::null(),
-            closure: ptr::null_mut(),
-        },
-        ffi::PyGetSetDef::default(),
     ]
 }
 
 /// The type `lru_cache_wrapper`.
 pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let members = vec![
-        offset(c"__vectorcalloffset__", offset_of!(Wrapper, vectorcall)),
-        offset(c"__dictoffset__", offset_of!(Wrapper, attributes)),
-        offset(c"__weaklistoffset__", offset_of!(Wrapper, weak_references)),
-        no_member(),
-    ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT
-        | ffi::Py_TPFLAGS_HAVE_GC
-        | ffi::Py_TPFLAGS_HAVE_VECTORCALL
-        | ffi::Py_TPFLAGS_METHOD_DESCRIPTOR
-        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-    let mut slots = [
-        slot(ffi::Py_tp_new, new as *mut c_void),
-        slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear as *mut c_void),
-        slot(ffi::Py_tp_dealloc, deallocate as *mut c_void),
-        slot(ffi::Py_tp_descr_get, bind as *mut c_void),
-        slot(ffi::Py_tp_methods, forever(methods())),
-        slot(ffi::Py_tp_members, forever(members)),
-        slot(ffi::Py_tp_getset, forever(attributes())),
-        slot(0, ptr::null_mut()),
-    ];
-    typespec::make::<Wrapper>(py, c"scrubjay._native.lru_cache_wrapper", flags, &mut slots)
+    let name = c"scrubjay._native.lru_cache_wrapper";
+    wrapper::make_type::<State>(
+        py,
+        name,
+        ffi::Py_TPFLAGS_IMMUTABLETYPE,
+        Some(new),
+        bind,
+        methods(),
+    )
 }

@@ -4,6 +4,7 @@
 //! [`Guarded::with`]: dropping may run any Python code.
 
 use pyo3::ffi;
+use pyo3::prelude::*;
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
@@ -37,6 +38,26 @@ impl Obj {
     #[inline(always)]
     pub(crate) unsafe fn from_owned(object: *mut ffi::PyObject) -> Result<Self, Raised> {
         NonNull::new(object).map(Self).ok_or(Raised)
+    }
+
+    pub(crate) fn from_bound(object: &Bound<'_, PyAny>) -> Self {
+        // SAFETY: a bound object is alive, and its thread is attached.
+        unsafe { Self::from_borrowed(object.as_ptr()) }
+    }
+
+    pub(crate) fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        // SAFETY: the reference is ours, and is given up.
+        unsafe { Bound::from_owned_ptr(py, self.into_ptr()) }
+    }
+
+    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.clone().into_bound(py)
+    }
+
+    /// The same reference as PyO3 has it, for its visitor.
+    pub(crate) fn as_py(&self) -> &Py<PyAny> {
+        // SAFETY: both are transparent wrappers of the same pointer.
+        unsafe { &*(&raw const *self).cast() }
     }
 
     #[inline(always)]

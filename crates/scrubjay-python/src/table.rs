@@ -89,6 +89,18 @@ impl<V> Table<V> {
         }
     }
 
+    /// The entry that was used next after this one.
+    pub(crate) fn newer(&self, place: Place) -> Option<Place> {
+        let newer = self.entry(place).newer;
+        (newer != NOWHERE).then_some(newer)
+    }
+
+    /// All entries, from the one used longest ago.
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = (Place, &Entry<V>)> {
+        let places = std::iter::successors(self.oldest(), |place| self.newer(*place));
+        places.map(|place| (place, self.entry(place)))
+    }
+
     /// All entries, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry<V>> {
         self.slots.iter().filter_map(|slot| match slot {

@@ -1,0 +1,141 @@
+"""The content of arguments that Python cannot hash, in a form that it can.
+
+What equals what: arguments that are hashable are compared by their own `==` and by type. Others are compared by content:
+same type, and equal parts in the same places, where parts of numbers must be of the same type too (`[1]`, `[1.0]` and
+`[True]` are three). The order of a dictionary's or a set's items does not matter. Buffers (arrays, bytearrays) are
+compared by type, shape and the BLAKE3 digest of their bytes.
+"""
+
+import dataclasses
+from collections import OrderedDict, deque
+
+from scrubjay import _native
+
+_NUMBERS = (bool, float, complex)
+
+
+class Content(tuple):
+    """A frozen argument. Equal to other frozen arguments only, never to a tuple of the user's."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return type(other) is Content and tuple.__eq__(self, other)
+
+    def __ne__(self, other):
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+
+def content(value):
+    """The content of an argument; TypeError if it has none that can be known."""
+    return _content(value, ())
+
+
+def _content(value, above):
+    kind = type(value)
+    if kind is str or kind is int or kind is bytes or value is None:
+        return value
+    if kind in _NUMBERS:
+        return Content((kind, value))
+    if id(value) in above:
+        raise TypeError(f"an argument contains itself; pass key= or ignore= to memoize ({kind.__qualname__})")
+    above = (*above, id(value))
+    if kind in (list, tuple, deque):
+        return Content((kind, *(_content(part, above) for part in value)))
+    if kind is dict:
+        return Content((kind, _items(value, above)))
+    if kind is OrderedDict:
+        return Content((kind, *((key, _content(part, above)) for key, part in value.items())))
+    if kind in (set, frozenset):
+        return Content((kind, frozenset(_content(part, above) for part in value)))
+    if kind in (bytearray, memoryview):
+        return Content((kind, *_buffer(value)))
+    return _content_of_object(value, kind, above)
+
+
+def _content_of_object(value, kind, above):
+    library = kind.__module__.partition(".")[0]
+    if library == "numpy" and hasattr(value, "dtype"):
+        return _array(value, kind, above)
+    if library == "pandas":
+        return _pandas(value, kind, above)
+    if dataclasses.is_dataclass(value) and kind.__hash__ is None:
+        fields = dataclasses.fields(value)
+        compared = (field.name for field in fields if field.compare)
+        return Content((kind, *((name, _content(getattr(value, name), above)) for name in compared)))
+    if hasattr(kind, "__pydantic_fields__") and kind.__hash__ is None:
+        extra = getattr(value, "__pydantic_extra__", None) or {}
+        private = getattr(value, "__pydantic_private__", None) or {}
+        parts = (_items(part, above) for part in (value.__dict__, extra, private))
+        return Content((kind, *parts))
+    try:
+        hash(value)
+    except TypeError:
+        pass
+    else:
+        return value
+    # Subclasses of containers: their items, and their type.
+    if isinstance(value, dict):
+        return Content((kind, _items(value, above), *_state(value, above)))
+    if isinstance(value, (list, tuple, deque)):
+        return Content((kind, *(_content(part, above) for part in value), *_state(value, above)))
+    if isinstance(value, (set, frozenset)):
+        return Content((kind, frozenset(_content(part, above) for part in value), *_state(value, above)))
+    raise TypeError(
+        f"unhashable type: '{kind.__qualname__}', and its content is not known to memoize; "
+        "pass key= with a function that names the call, or ignore= the argument"
+    )
+
+
+def _items(mapping, above):
+    return frozenset((_content(key, above), _content(part, above)) for key, part in mapping.items())
+
+
+def _state(value, above):
+    """The attributes of an instance of a subclass."""
+    attributes = getattr(value, "__dict__", None)
+    return (_items(attributes, above),) if attributes else ()
+
+
+def _buffer(value):
+    view = memoryview(value)
+    if not view.c_contiguous:
+        view = memoryview(view.tobytes())
+    return view.format, view.shape, _native.digest(view)
+
+
+def _array(value, kind, above):
+    if value.dtype.hasobject:
+        return Content((kind, str(value.dtype), value.shape, _content(value.tolist(), above)))
+    import numpy
+
+    # Dates and records have no buffer of their own kind; bytes are bytes.
+    flat = numpy.ascontiguousarray(value)
+    mask = getattr(value, "mask", None)
+    masked = () if mask is None else (_array(numpy.asarray(mask), numpy.ndarray, above),)
+    plain = flat.view(numpy.ndarray).reshape(-1).view(numpy.uint8)
+    return Content((kind, str(value.dtype), value.dtype.descr.__repr__(), value.shape, _native.digest(plain), *masked))
+
+
+def _pandas(value, kind, above):
+    name = kind.__name__
+    if name == "DataFrame":
+        columns = tuple(_column(value.iloc[:, position], above) for position in range(value.shape[1]))
+        return Content((kind, _pandas(value.columns, type(value.columns), above), _index(value, above), columns))
+    if name == "Series":
+        return Content((kind, _index(value, above), _column(value, above)))
+    if hasattr(value, "to_numpy"):
+        names = tuple(getattr(value, "names", ()) or (getattr(value, "name", None),))
+        return Content((kind, names, _column(value, above)))
+    raise TypeError(f"unhashable type: '{kind.__qualname__}'; pass key= to memoize")
+
+
+def _index(value, above):
+    return _pandas(value.index, type(value.index), above)
+
+
+def _column(value, above):
+    array = value.to_numpy()
+    return Content((str(value.dtype), getattr(value, "name", None), _array(array, type(array), above)))

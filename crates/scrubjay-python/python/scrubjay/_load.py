@@ -1,0 +1,220 @@
+"""What happens on a miss: wait for whoever loads, or load, and store what came of it.
+
+A `Loader` knows the function and how its values are kept. Memoized functions call `enter`, run the function themselves,
+and call `succeed` or `fail`: so a level of recursion takes one Python frame, as without a cache. Coroutine functions and
+refreshes go through the same three steps here.
+"""
+
+import asyncio
+import threading
+import time
+
+from scrubjay._flight import Flight
+from scrubjay._trace import mark
+from scrubjay._warn import warn_once
+
+# What `Memory.begin` answers.
+SERVE, FAILED, JOIN, LEAD, REFRESH = range(5)
+# What `Memory.settle` answers.
+OVERTAKEN, STORED, REJECTED = range(3)
+
+# Refreshes that run on event loops, which themselves keep weak references only.
+_refreshes: set[asyncio.Task[None]] = set()
+
+
+class Counts:
+    """What is counted on the way of a miss. Threads that count at the same time may lose a count, never a result."""
+
+    __slots__ = ("errors", "load_time", "loads", "refreshes", "waits")
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.loads = self.errors = self.waits = self.refreshes = 0
+        self.load_time = 0.0
+
+
+class Loader:
+    """Loads by calling `function`, and keeps values as the options say. See `_options.Keeping`."""
+
+    def __init__(self, function, keeping, when=None):
+        self.function = function
+        self.keeping = keeping
+        self.when = when
+        self.counts = Counts()
+
+    def enter(self, memory, key, args, kwargs):
+        """Answer a call that found nothing fresh.
+
+        `(value,)` is the answer. A flight is to be led: the caller runs the function, then calls `succeed` or `fail`.
+        `None` is neither: the caller runs the function, and that is all.
+        """
+        if not self._wants(memory, args, kwargs):
+            return None
+        flight = Flight()
+        while True:
+            state, found = memory.begin(key, flight)
+            if state == LEAD:
+                flight.depart()
+                return flight
+            if state == JOIN:
+                if found.is_orphan():
+                    memory.abandon(key, found)
+                    continue
+                self.counts.waits += 1
+                mark("wait")
+                if not found.wait():
+                    return None
+                if found.outcome is None:
+                    continue
+                return (self._share(found.outcome),)
+            mark("hit")
+            if state == REFRESH:
+                mark("stale")
+                self._refresh(memory, key, flight, args, kwargs)
+            return (self._share((found, state == FAILED)),)
+
+    async def miss_async(self, memory, key, args, kwargs):
+        """As `enter`, and leads itself."""
+        if not self._wants(memory, args, kwargs):
+            return await self.function(*args, **kwargs)
+        flight = Flight()
+        while True:
+            state, found = memory.begin(key, flight)
+            if state == LEAD:
+                flight.depart()
+                try:
+                    value = await self.function(*args, **kwargs)
+                except BaseException as error:
+                    self.fail(memory, key, flight, error)
+                    raise
+                return self.succeed(memory, key, flight, value, args, kwargs)
+            if state == JOIN:
+                if found.is_orphan():
+                    memory.abandon(key, found)
+                    continue
+                self.counts.waits += 1
+                mark("wait")
+                if not await found.wait_async():
+                    return await self.function(*args, **kwargs)
+                if found.outcome is None:
+                    continue
+                return self._share(found.outcome)
+            mark("hit")
+            if state == REFRESH:
+                mark("stale")
+                self._refresh_async(memory, key, flight, args, kwargs)
+            return self._share((found, state == FAILED))
+
+    def _wants(self, memory, args, kwargs):
+        """Count a miss; whether its result is to be stored."""
+        mark("miss")
+        memory.count_miss()
+        return self.when is None or self.when(*args, **kwargs)
+
+    def succeed(self, memory, key, flight, value, args, kwargs):
+        """Store what the function returned, and wake the waiters. What the leader returns."""
+        try:
+            flight.arrive()
+            self.counts.loads += 1
+            self.counts.load_time += time.perf_counter() - flight.begun
+            return self._store(memory, key, flight, value, args, kwargs)
+        finally:
+            self._land(memory, key, flight)
+
+    def fail(self, memory, key, flight, error):
+        """The function raised: waiters get the error too, unless it concerns the leader alone (it was cancelled)."""
+        try:
+            flight.arrive()
+            self.counts.errors += 1
+            if isinstance(error, Exception):
+                flight.outcome = (error, True)
+                if self.keeping.errors is not None:
+                    memory.settle(key, flight, error, failed=True, fresh=self.keeping.errors)
+        finally:
+            self._land(memory, key, flight)
+
+    def _store(self, memory, key, flight, value, args, kwargs):
+        keeping = self.keeping
+        try:
+            kept = value if keeping.snapshot is None else keeping.snapshot(value)
+        except Exception as error:
+            kind = type(value)
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            warn_once(self, kind, f"results of type {name} are not kept, because they cannot be copied: {error!r}")
+            flight.outcome = (value, False)
+            return value
+        life = keeping.life_of(value)
+        tags = keeping.tags(*args, **kwargs) if callable(keeping.tags) else keeping.tags
+        settled = memory.settle(
+            key,
+            flight,
+            kept,
+            fresh=life,
+            stale=keeping.stale,
+            weight=1 if keeping.weigh is None else keeping.weigh(key.parts, kept),
+            tags=list(tags),
+        )
+        # Who joined after the invalidation that overtook it must not get this value; so waiters ask again.
+        if settled != OVERTAKEN:
+            flight.outcome = (kept, False)
+        return kept if keeping.copy is None else value
+
+    def _share(self, outcome):
+        """What a caller gets who did not load."""
+        value, failed = outcome
+        if failed:
+            raise value.with_traceback(None)
+        return value if self.keeping.copy is None else self.keeping.copy(value)
+
+    def _land(self, memory, key, flight):
+        try:
+            memory.abandon(key, flight)
+        finally:
+            flight.land()
+
+    def _refresh(self, memory, key, flight, args, kwargs):
+        self.counts.refreshes += 1
+        refresh = threading.Thread(
+            target=self._refresh_now, args=(memory, key, flight, args, kwargs), name="scrubjay-refresh", daemon=True
+        )
+        try:
+            refresh.start()
+        except RuntimeError:
+            # No more threads, or the interpreter is shutting down: the stale value has to do.
+            self._land(memory, key, flight)
+
+    def _refresh_now(self, memory, key, flight, args, kwargs):
+        flight.depart()
+        try:
+            value = self.function(*args, **kwargs)
+        except BaseException as error:
+            self._refresh_failed(memory, key, flight, error)
+        else:
+            self.succeed(memory, key, flight, value, args, kwargs)
+
+    def _refresh_async(self, memory, key, flight, args, kwargs):
+        self.counts.refreshes += 1
+        refresh = asyncio.get_running_loop().create_task(self._refresh_now_async(memory, key, flight, args, kwargs))
+        _refreshes.add(refresh)
+        refresh.add_done_callback(_refreshes.discard)
+        # A task that is cancelled before its first step never comes to landing its flight.
+        refresh.add_done_callback(lambda _: self._land(memory, key, flight))
+
+    async def _refresh_now_async(self, memory, key, flight, args, kwargs):
+        flight.depart()
+        try:
+            value = await self.function(*args, **kwargs)
+        except BaseException as error:
+            self._refresh_failed(memory, key, flight, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.succeed(memory, key, flight, value, args, kwargs)
+
+    def _refresh_failed(self, memory, key, flight, error):
+        """The stale value stays for as long as it may be served; then callers see the error themselves."""
+        flight.arrive()
+        self.counts.errors += 1
+        self._land(memory, key, flight)

@@ -1,0 +1,107 @@
+"""The options that say how values are kept, checked where they are given."""
+
+import copy as copying
+import datetime
+import math
+import random
+
+from scrubjay._copy import freeze
+from scrubjay._weigh import weigh_entry
+
+
+class Keeping:
+    """How the values of one function or cache are kept. Times are in seconds; `None` is for ever."""
+
+    OPTIONS = ("ttl", "errors", "stale", "jitter", "tags", "weigh", "copy")
+
+    __slots__ = ("copy", "errors", "jitter", "snapshot", "stale", "tags", "ttl", "weigh")
+
+    def __init__(self, *, ttl=None, errors=None, stale=None, jitter=0.0, tags=(), weigh=None, copy="none"):
+        self.ttl = ttl if callable(ttl) else seconds("ttl", ttl)
+        self.errors = seconds("errors", errors)
+        self.stale = seconds("stale", stale) or 0.0
+        if self.stale and ttl is None:
+            raise ValueError("stale= is the time after ttl= in which a stale value may be served: it needs ttl=")
+        self.jitter = _fraction("jitter", jitter)
+        if self.jitter and ttl is None:
+            raise ValueError("jitter= shortens ttl= by a random part: it needs ttl=")
+        self.tags = tags if callable(tags) else tag_list(tags)
+        self.weigh = _weigher(weigh)
+        self.snapshot, self.copy = _copier(copy)
+
+    def life_of(self, value):
+        """The seconds for which a value is fresh."""
+        life = seconds("ttl", self.ttl(value)) if callable(self.ttl) else self.ttl
+        if life is not None and self.jitter:
+            life *= 1.0 - self.jitter * random.random()
+        return life
+
+
+def seconds(name, value):
+    """A time to live as a number of seconds; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, datetime.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}= is a number of seconds or a timedelta, not {type(value).__name__}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name}= is a time to live and cannot be {value}")
+    return None if math.isinf(value) else float(value)
+
+
+def capacity(maxsize):
+    """`maxsize` as the native memory takes it."""
+    if maxsize is None:
+        return None
+    if isinstance(maxsize, bool) or not isinstance(maxsize, int):
+        raise TypeError(f"maxsize= is an integer or None, not {type(maxsize).__name__}")
+    return max(maxsize, 0)
+
+
+def tag_list(tags):
+    if isinstance(tags, str):
+        raise TypeError("tags= is an iterable of strings, or a function that returns one; not a single string")
+    tags = list(tags)
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(f"a tag is a string, not {type(tag).__name__}")
+    return tags
+
+
+def _fraction(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}= is a number from 0 to 1, not {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}= is a number from 0 to 1, not {value}")
+    return value
+
+
+def _weigher(weigh):
+    if weigh is None:
+        return None
+    if weigh == "bytes":
+        return weigh_entry
+    if not callable(weigh):
+        raise TypeError('weigh= is "bytes" or a function of the value')
+
+    def weigh_value(_parts, value):
+        weight = weigh(value)
+        if isinstance(weight, bool) or not isinstance(weight, int) or weight < 0:
+            raise ValueError(f"weigh= returns a weight that is an integer of at least 0, not {weight!r}")
+        return weight
+
+    return weigh_value
+
+
+def _copier(copy):
+    """What is kept of a value, and what a hit hands out of it; None where it is the object itself."""
+    if copy == "none":
+        return None, None
+    if copy == "shallow":
+        return copying.copy, copying.copy
+    if copy == "deep":
+        return copying.deepcopy, copying.deepcopy
+    if copy == "freeze":
+        return freeze, None
+    raise ValueError(f'copy= is "none", "shallow", "deep" or "freeze", not {copy!r}')

@@ -1,0 +1,72 @@
+"""What was counted."""
+
+import typing
+
+
+class Stats(typing.NamedTuple):
+    """What a memoized function, all its instances included, or a cache has counted since it was cleared last."""
+
+    hits: int
+    misses: int
+    #: Runs that returned.
+    loads: int
+    #: Runs that raised.
+    errors: int
+    #: Calls that waited for the run of another.
+    waits: int
+    #: Runs in the background, while the stale result was handed out.
+    refreshes: int
+    evictions: int
+    expirations: int
+    #: Results that were heavier than the capacity.
+    rejections: int
+    entries: int
+    weight: int
+    #: The most weight of one memory; None is unbounded.
+    capacity: int | None
+    #: Seconds that runs took.
+    load_time: float
+
+    @property
+    def hit_ratio(self) -> float:
+        """Hits by look-ups; 0 before the first."""
+        lookups = self.hits + self.misses
+        return self.hits / lookups if lookups else 0.0
+
+    @property
+    def time_saved(self) -> float:
+        """Seconds that hits would have taken, if each had taken as long as a run takes on average."""
+        return self.hits * self.load_time / self.loads if self.loads else 0.0
+
+    def __str__(self) -> str:
+        capacity = "unbounded" if self.capacity is None else f"{self.capacity:,}"
+        rows = [
+            ("hits", f"{self.hits:,} ({self.hit_ratio:.1%})"),
+            ("misses", f"{self.misses:,}"),
+            ("loads", f"{self.loads:,} in {duration(self.load_time)}"),
+            ("errors", f"{self.errors:,}"),
+            ("waits", f"{self.waits:,}"),
+            ("refreshes", f"{self.refreshes:,}"),
+            ("evictions", f"{self.evictions:,}"),
+            ("expirations", f"{self.expirations:,}"),
+            ("rejections", f"{self.rejections:,}"),
+            ("entries", f"{self.entries:,}, weight {self.weight:,} of {capacity}"),
+            ("time saved", f"about {duration(self.time_saved)}"),
+        ]
+        return "\n".join(f"{name:<12}{value}" for name, value in rows)
+
+
+def stats_of(memory, counts):
+    """What a memory and those that count with it, and their loader, have counted."""
+    hits, misses, entries, weight, evictions, expirations, rejections = memory.counts()
+    return Stats(
+        hits, misses, counts.loads, counts.errors, counts.waits, counts.refreshes,
+        evictions, expirations, rejections, entries, weight, memory.capacity, counts.load_time,
+    )  # fmt: skip
+
+
+def duration(seconds):
+    for unit, length in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns" if seconds else "0 s"

@@ -1,0 +1,638 @@
+//! The wrapper behind `memoize`: the path of a hit. What a miss needs is the package's `_load`, which this calls.
+//!
+//! A call is brought into its one form, looked up in the memory of the function or of the instance, and answered. No
+//! section is open while the user's code runs.
+
+use crate::key::Call;
+use crate::memory::{Memory, PyKey};
+use crate::object::{Obj, Raised};
+use crate::ready::ready;
+use crate::shape::{Extra, Parameter, Parts, Shape};
+use crate::wrapper::{self, Arguments, state};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::ffi::c_int;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The type, made when the module is.
+static TYPE: OnceLock<Py<PyAny>> = OnceLock::new();
+
+/// How many traces are being recorded.
+static TRACES: AtomicUsize = AtomicUsize::new(0);
+
+struct State {
+    function: Obj,
+    memory: Obj,
+    /// `None` where the function's signature is not known: then calls are known by what they pass, as they pass it.
+    shape: Option<Shape>,
+    hooks: Hooks,
+    /// It is a coroutine function.
+    coroutine: bool,
+    instances: OnceLock<Instances>,
+}
+
+/// What is called besides the function.
+struct Hooks {
+    /// `key=`
+    key: Option<Obj>,
+    /// The content of an unhashable argument, hashable.
+    freeze: Obj,
+    /// `(memory, key, args, kwargs)`: the answer in a tuple; a flight that the call is to lead; or `None`, and the call
+    /// runs the function without storing anything. For a coroutine function: the coroutine that does it all.
+    enter: Obj,
+    /// `(memory, key, flight, value, args, kwargs)`: stores, wakes the waiters, and gives what the leader returns.
+    succeed: Obj,
+    /// `(memory, key, flight, error)`: wakes the waiters.
+    fail: Obj,
+    /// `(value)`: the copy that a hit hands out.
+    copy: Option<Obj>,
+    /// `(wrapper, instance)`: the method as the attribute of an instance.
+    bind: Obj,
+    /// `(wrapper, args, kwargs)`: the call while a trace is recorded.
+    trace: Obj,
+}
+
+/// Methods have a memory in each instance.
+struct Instances {
+    /// Where in the instance's dictionary.
+    attribute: Obj,
+    /// `(instance)`: makes or finds the memory elsewhere; `None` if the instance can have none.
+    attach: Obj,
+    /// The function's, without the instance.
+    shape: Option<Shape>,
+}
+
+impl Hooks {
+    fn objects(&self) -> impl Iterator<Item = &Obj> {
+        let always = [
+            &self.freeze,
+            &self.enter,
+            &self.succeed,
+            &self.fail,
+            &self.bind,
+            &self.trace,
+        ];
+        always.into_iter().chain(&self.key).chain(&self.copy)
+    }
+}
+
+impl wrapper::State for State {
+    fn traverse(
+        &self,
+        visit: &mut dyn FnMut(*mut ffi::PyObject) -> Result<(), c_int>,
+    ) -> Result<(), c_int> {
+        let instances = self
+            .instances
+            .get()
+            .into_iter()
+            .flat_map(|found| [&found.attribute, &found.attach]);
+        let shape = self.shape.iter().flat_map(Shape::objects);
+        let held = [&self.function, &self.memory]
+            .into_iter()
+            .chain(self.hooks.objects());
+        held.chain(instances)
+            .chain(shape)
+            .try_for_each(|held| visit(held.as_ptr()))
+    }
+
+    fn clear(&mut self) {
+        // SAFETY: `None` is always alive. Whoever still calls the wrapper is told that it is not callable.
+        let none = || unsafe { Obj::from_borrowed(ffi::Py_None()) };
+        self.function = none();
+        self.hooks.enter = none();
+        self.hooks.key = None;
+        self.instances = OnceLock::new();
+        self.memory().clear();
+    }
+}
+
+unsafe extern "C" fn call(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let arguments = Arguments { args, count, names };
+    // SAFETY: only memos have this function.
+    let state: &State = unsafe { state(callable) };
+    // Relaxed: a call that races with the beginning of a trace may be recorded or not.
+    let result = if TRACES.load(Ordering::Relaxed) == 0 {
+        state.run(arguments)
+    } else {
+        state.trace(callable, arguments)
+    };
+    result.map_or(ptr::null_mut(), Obj::into_ptr)
+}
+
+impl State {
+    fn memory(&self) -> &Memory {
+        memory_of(&self.memory)
+    }
+
+    #[inline(always)]
+    fn run(&self, arguments: Arguments) -> Result<Obj, Raised> {
+        let answer = self.locate(arguments, |memory, call| {
+            match memory_of(memory).hit_for(call)? {
+                Some(value) => self.answer(value),
+                None => self.miss(memory, call, arguments),
+            }
+        })?;
+        match answer {
+            Some(answer) => Ok(answer),
+            // SAFETY: the interpreter vouches for the arguments.
+            None => unsafe { arguments.call(self.function.as_ptr()) },
+        }
+    }
+
+    /// What the caller gets of a stored value.
+    #[inline(always)]
+    fn answer(&self, value: Obj) -> Result<Obj, Raised> {
+        let value = match &self.hooks.copy {
+            None => value,
+            Some(copy) => call_with(copy, &[value.as_ptr()])?,
+        };
+        if !self.coroutine {
+            return Ok(value);
+        }
+        // SAFETY: `ready` returns a reference, or null with an exception.
+        unsafe { Obj::from_owned(ready(value)) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn miss(&self, memory: &Obj, call: &Call<'_>, arguments: Arguments) -> Result<Obj, Raised> {
+        let key = make_key(call)?;
+        let (args, kwargs) = pack(arguments)?;
+        let parts = [
+            memory.as_ptr(),
+            key.as_ptr(),
+            args.as_ptr(),
+            kwargs.as_ptr(),
+        ];
+        let entered = call_with(&self.hooks.enter, &parts)?;
+        if self.coroutine {
+            return Ok(entered);
+        }
+        // SAFETY: what was entered is alive; a tuple that `enter` returns has one part. The interpreter vouches for the
+        // arguments.
+        unsafe {
+            if ffi::PyTuple_CheckExact(entered.as_ptr()) != 0 {
+                return Ok(Obj::from_borrowed(ffi::PyTuple_GET_ITEM(
+                    entered.as_ptr(),
+                    0,
+                )));
+            }
+            let result = arguments.call(self.function.as_ptr());
+            if entered.as_ptr() == ffi::Py_None() {
+                return result;
+            }
+            self.land(&parts, &entered, result)
+        }
+    }
+
+    /// Ends the flight that this call led.
+    fn land(
+        &self,
+        [memory, key, args, kwargs]: &[*mut ffi::PyObject; 4],
+        flight: &Obj,
+        result: Result<Obj, Raised>,
+    ) -> Result<Obj, Raised> {
+        if let Ok(value) = result {
+            let parts = [
+                *memory,
+                *key,
+                flight.as_ptr(),
+                value.as_ptr(),
+                *args,
+                *kwargs,
+            ];
+            return call_with(&self.hooks.succeed, &parts);
+        }
+        // SAFETY: the thread is attached.
+        let py = unsafe { Python::assume_attached() };
+        let error = PyErr::fetch(py);
+        let parts = [*memory, *key, flight.as_ptr(), error.value(py).as_ptr()];
+        let landed = call_with(&self.hooks.fail, &parts);
+        if landed.is_ok() {
+            error.restore(py);
+        }
+        Err(Raised)
+    }
+
+    #[cold]
+    fn trace(&self, callable: *mut ffi::PyObject, arguments: Arguments) -> Result<Obj, Raised> {
+        let (args, kwargs) = pack(arguments)?;
+        call_with(
+            &self.hooks.trace,
+            &[callable, args.as_ptr(), kwargs.as_ptr()],
+        )
+    }
+
+    /// Finds the memory and the form of a call, and does something with them; `None` if the call is not memoized.
+    #[inline(always)]
+    fn locate<R>(
+        &self,
+        arguments: Arguments,
+        then: impl FnOnce(&Obj, &Call<'_>) -> Result<R, Raised>,
+    ) -> Result<Option<R>, Raised> {
+        match self.instances.get() {
+            None => self.shaped(&self.shape, &self.memory, arguments, then),
+            Some(instances) => {
+                let Some(memory) = instances.memory_for(arguments)? else {
+                    return Ok(None);
+                };
+                self.shaped(&instances.shape, &memory, arguments.without_first(), then)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn shaped<R>(
+        &self,
+        shape: &Option<Shape>,
+        memory: &Obj,
+        arguments: Arguments,
+        then: impl FnOnce(&Obj, &Call<'_>) -> Result<R, Raised>,
+    ) -> Result<Option<R>, Raised> {
+        if let (Some(shape), None) = (shape, &self.hooks.key) {
+            if shape.is_plain(arguments) {
+                return self
+                    .hashed(memory, arguments.parts(), ptr::null_mut(), then)
+                    .map(Some);
+            }
+            // SAFETY: the interpreter keeps the arguments alive during the call.
+            let Some(form) = (unsafe { shape.arrange(arguments)? }) else {
+                return Ok(None);
+            };
+            let names = form.names.as_ref().map_or(ptr::null_mut(), Obj::as_ptr);
+            return self.hashed(memory, &form.parts, names, then).map(Some);
+        }
+        let Some(key) = &self.hooks.key else {
+            return self
+                .hashed(memory, arguments.parts(), arguments.names, then)
+                .map(Some);
+        };
+        // SAFETY: as above.
+        let key = unsafe { arguments.call(key.as_ptr())? };
+        self.hashed(memory, &[key.as_ptr()], ptr::null_mut(), then)
+            .map(Some)
+    }
+
+    #[inline(always)]
+    fn hashed<R>(
+        &self,
+        memory: &Obj,
+        parts: &[*mut ffi::PyObject],
+        names: *mut ffi::PyObject,
+        then: impl FnOnce(&Obj, &Call<'_>) -> Result<R, Raised>,
+    ) -> Result<R, Raised> {
+        // SAFETY: the interpreter, or the caller, keeps the parts alive.
+        match unsafe { Call::typed(parts, names) } {
+            Ok(call) => then(memory, &call),
+            Err(Raised) => {
+                let (parts, _owned) = self.frozen(parts)?;
+                // SAFETY: the frozen ones are owned here.
+                then(memory, &unsafe { Call::typed(&parts, names)? })
+            }
+        }
+    }
+
+    /// Arguments with the unhashable ones replaced by their content. An exception other than `TypeError` stays.
+    #[cold]
+    fn frozen(&self, parts: &[*mut ffi::PyObject]) -> Result<(Parts, Vec<Obj>), Raised> {
+        take_type_error()?;
+        let (mut hashable, mut owned) = (Parts::new(), Vec::new());
+        for part in parts {
+            // SAFETY: the caller keeps the parts alive.
+            if unsafe { ffi::PyObject_Hash(*part) } != -1 {
+                hashable.push(*part);
+                continue;
+            }
+            take_type_error()?;
+            let frozen = call_with(&self.hooks.freeze, &[*part])?;
+            hashable.push(frozen.as_ptr());
+            owned.push(frozen);
+        }
+        Ok((hashable, owned))
+    }
+}
+
+impl Instances {
+    /// The memory of the instance that a method is called on.
+    #[inline(always)]
+    fn memory_for(&self, arguments: Arguments) -> Result<Option<Obj>, Raised> {
+        if arguments.positional() == 0 {
+            return Ok(None);
+        }
+        // SAFETY: there is a first argument. A class has a dictionary that must not be written to; `attach` knows.
+        unsafe {
+            let instance = *arguments.args;
+            if ffi::PyType_Check(instance) == 0
+                && let Some(memory) = self.memory_in(instance)
+            {
+                return Ok(Some(memory));
+            }
+            let memory = call_with(&self.attach, &[instance])?;
+            Ok((memory.as_ptr() != ffi::Py_None()).then_some(memory))
+        }
+    }
+
+    /// The memory in the instance's own dictionary.
+    unsafe fn memory_in(&self, instance: *mut ffi::PyObject) -> Option<Obj> {
+        // SAFETY: the instance is alive, and a dictionary's entry stays while nothing else runs; a reference of our own
+        // is taken at once.
+        unsafe {
+            let Ok(attributes) =
+                Obj::from_owned(ffi::PyObject_GenericGetDict(instance, ptr::null_mut()))
+            else {
+                ffi::PyErr_Clear();
+                return None;
+            };
+            let found = ffi::PyDict_GetItemWithError(attributes.as_ptr(), self.attribute.as_ptr());
+            if found.is_null() {
+                ffi::PyErr_Clear();
+                return None;
+            }
+            let py = Python::assume_attached();
+            let found = Obj::from_borrowed(found);
+            let memory = found.as_py().bind(py).cast::<Memory>().ok()?;
+            memory.get().belongs_to(py, instance).then(|| found.clone())
+        }
+    }
+}
+
+impl Arguments {
+    /// Positional arguments, then those of keywords.
+    #[inline(always)]
+    fn parts<'a>(self) -> &'a [*mut ffi::PyObject] {
+        // SAFETY: the interpreter passes one argument for each position and each name, alive during the call. An empty
+        // call may come without an array.
+        unsafe {
+            let keywords = if self.names.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(self.names) as usize
+            };
+            match self.positional() + keywords {
+                0 => &[],
+                length => std::slice::from_raw_parts(self.args, length),
+            }
+        }
+    }
+
+    fn without_first(self) -> Self {
+        // SAFETY: the caller has seen a first argument.
+        let args = unsafe { self.args.add(1) };
+        Self {
+            args,
+            count: self.positional() - 1,
+            names: self.names,
+        }
+    }
+}
+
+fn memory_of(object: &Obj) -> &Memory {
+    // SAFETY: the thread is attached, and memos hold nothing else there: the constructor and `memory_in` checked it, and
+    // `attach` is ours.
+    unsafe {
+        object
+            .as_py()
+            .bind(Python::assume_attached())
+            .cast_unchecked::<Memory>()
+            .get()
+    }
+}
+
+fn make_key(call: &Call<'_>) -> Result<Obj, Raised> {
+    // SAFETY: the thread is attached.
+    let py = unsafe { Python::assume_attached() };
+    match Bound::new(py, PyKey(call.to_key())) {
+        Ok(key) => Ok(Obj::from_bound(key.as_any())),
+        Err(error) => {
+            error.restore(py);
+            Err(Raised)
+        }
+    }
+}
+
+/// Arguments as a tuple and a dictionary.
+fn pack(arguments: Arguments) -> Result<(Obj, Obj), Raised> {
+    let (positional, parts) = (arguments.positional(), arguments.parts());
+    // SAFETY: the interpreter keeps the arguments alive; the tuple takes over a reference to each.
+    unsafe {
+        let args = Obj::from_owned(ffi::PyTuple_New(positional as ffi::Py_ssize_t))?;
+        for (position, part) in parts[..positional].iter().enumerate() {
+            let part = Obj::from_borrowed(*part);
+            ffi::PyTuple_SET_ITEM(args.as_ptr(), position as ffi::Py_ssize_t, part.into_ptr());
+        }
+        let kwargs = Obj::from_owned(ffi::PyDict_New())?;
+        for (position, part) in parts[positional..].iter().enumerate() {
+            let name = ffi::PyTuple_GET_ITEM(arguments.names, position as ffi::Py_ssize_t);
+            if ffi::PyDict_SetItem(kwargs.as_ptr(), name, *part) != 0 {
+                return Err(Raised);
+            }
+        }
+        Ok((args, kwargs))
+    }
+}
+
+fn call_with(function: &Obj, args: &[*mut ffi::PyObject]) -> Result<Obj, Raised> {
+    // SAFETY: the caller keeps function and arguments alive.
+    unsafe {
+        Arguments {
+            args: args.as_ptr(),
+            count: args.len(),
+            names: ptr::null_mut(),
+        }
+        .call(function.as_ptr())
+    }
+}
+
+/// Clears a `TypeError`; any other exception stays.
+fn take_type_error() -> Result<(), Raised> {
+    // SAFETY: the thread is attached, and an exception is set.
+    unsafe {
+        if ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) == 0 {
+            return Err(Raised);
+        }
+        ffi::PyErr_Clear();
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn bind(
+    object: *mut ffi::PyObject,
+    instance: *mut ffi::PyObject,
+    _owner: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter passes live objects; `instance` may be null.
+    unsafe {
+        if instance.is_null() || instance == ffi::Py_None() {
+            return Obj::from_borrowed(object).into_ptr();
+        }
+        let state: &State = state(object);
+        call_with(&state.hooks.bind, &[object, instance]).map_or(ptr::null_mut(), Obj::into_ptr)
+    }
+}
+
+/// `memo.locate(*args, **kwargs)`: the memory and the key of a call, or `None` if it is not memoized.
+unsafe extern "C" fn locate(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the method is called on a memo, with its arguments; the tuple takes over both references.
+    unsafe {
+        let state: &State = state(object);
+        let arguments = Arguments {
+            args,
+            count: count as usize,
+            names,
+        };
+        let located = state.locate(arguments, |memory, call| {
+            let key = make_key(call)?;
+            let pair = Obj::from_owned(ffi::PyTuple_New(2))?;
+            ffi::PyTuple_SET_ITEM(pair.as_ptr(), 0, memory.clone().into_ptr());
+            ffi::PyTuple_SET_ITEM(pair.as_ptr(), 1, key.into_ptr());
+            Ok(pair)
+        });
+        match located {
+            Ok(Some(pair)) => pair.into_ptr(),
+            Ok(None) => Obj::from_borrowed(ffi::Py_None()).into_ptr(),
+            Err(Raised) => ptr::null_mut(),
+        }
+    }
+}
+
+/// `memo.untraced(*args, **kwargs)`: the call as it is when nothing is recorded.
+unsafe extern "C" fn untraced(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the method is called on a memo, with its arguments.
+    let state: &State = unsafe { state(object) };
+    let arguments = Arguments {
+        args,
+        count: count as usize,
+        names,
+    };
+    state.run(arguments).map_or(ptr::null_mut(), Obj::into_ptr)
+}
+
+/// The type `memo`. The package gives it the methods that are not part of a call.
+pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    let methods = vec![
+        wrapper::with_arguments(c"locate", locate, c"The memory and the key of a call."),
+        wrapper::with_arguments(
+            c"untraced",
+            untraced,
+            c"The call as it is when nothing is recorded.",
+        ),
+    ];
+    let kind = wrapper::make_type::<State>(py, c"scrubjay._native.memo", 0, None, bind, methods)?;
+    Ok(TYPE.get_or_init(|| kind).clone_ref(py))
+}
+
+/// A parameter as Python passes it: name, defaults (none or one), by position only, ignored.
+type Described = (Py<PyAny>, Vec<Py<PyAny>>, bool, bool);
+
+/// Makes a memo.
+#[pyfunction]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the package calls it in one place, by keyword"
+)]
+#[pyo3(signature = (*, function, memory, parameters, positional, rest, keywords, key, freeze, enter, succeed, fail, copy, bind, trace, coroutine))]
+pub(crate) fn make_memo(
+    py: Python<'_>,
+    function: Py<PyAny>,
+    memory: Py<Memory>,
+    parameters: Option<Vec<Described>>,
+    positional: usize,
+    rest: Option<bool>,
+    keywords: Option<bool>,
+    key: Option<Py<PyAny>>,
+    freeze: Py<PyAny>,
+    enter: Py<PyAny>,
+    succeed: Py<PyAny>,
+    fail: Py<PyAny>,
+    copy: Option<Py<PyAny>>,
+    bind: Py<PyAny>,
+    trace: Py<PyAny>,
+    coroutine: bool,
+) -> PyResult<Py<PyAny>> {
+    let own = |object: &Py<PyAny>| Obj::from_bound(object.bind(py));
+    let extra = |ignored: Option<bool>| ignored.map(|ignored| Extra { ignored });
+    let described = |(name, defaults, unnamed, ignored): &Described| Parameter {
+        name: own(name),
+        default: defaults.first().map(own),
+        unnamed: *unnamed,
+        ignored: *ignored,
+    };
+    let shape = parameters.map(|parameters| {
+        let parameters = parameters.iter().map(described).collect();
+        Shape::new(parameters, positional, extra(rest), extra(keywords))
+    });
+    let state = State {
+        function: own(&function),
+        memory: Obj::from_bound(memory.bind(py).as_any()),
+        shape,
+        hooks: Hooks {
+            key: key.as_ref().map(own),
+            freeze: own(&freeze),
+            enter: own(&enter),
+            succeed: own(&succeed),
+            fail: own(&fail),
+            copy: copy.as_ref().map(own),
+            bind: own(&bind),
+            trace: own(&trace),
+        },
+        coroutine,
+        instances: OnceLock::new(),
+    };
+    let kind = TYPE.get().expect("the module makes the type").as_ptr();
+    // SAFETY: the type is the one for this state.
+    unsafe {
+        Bound::from_owned_ptr_or_err(py, wrapper::allocate(kind.cast(), call, state))
+            .map(Bound::unbind)
+    }
+}
+
+/// Gives every instance a memory of its own, under an attribute; the first parameter is the instance.
+#[pyfunction]
+pub(crate) fn keep_in_instances(
+    memo: &Bound<'_, PyAny>,
+    attribute: &Bound<'_, PyAny>,
+    attach: &Bound<'_, PyAny>,
+) {
+    let is_memo = TYPE
+        .get()
+        .is_some_and(|kind| memo.get_type().as_ptr() == kind.as_ptr());
+    assert!(is_memo, "instances have memories of memos");
+    // SAFETY: it is a memo.
+    let state: &State = unsafe { state(memo.as_ptr()) };
+    let shape = state.shape.as_ref().map(Shape::without_first);
+    let instances = Instances {
+        attribute: Obj::from_bound(attribute),
+        attach: Obj::from_bound(attach),
+        shape,
+    };
+    // A function that is an attribute of two classes keeps its first arrangement, which serves both.
+    drop(state.instances.set(instances));
+}
+
+/// Counts a trace that begins or ends.
+#[pyfunction]
+pub(crate) fn recording(begins: bool) {
+    // SeqCst is not needed: see the load in `call`.
+    if begins {
+        TRACES.fetch_add(1, Ordering::Relaxed);
+    } else {
+        TRACES.fetch_sub(1, Ordering::Relaxed);
+    }
+}

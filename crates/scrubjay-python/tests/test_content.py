@@ -1,0 +1,184 @@
+"""Unhashable arguments are known by their content: what equals what."""
+
+import collections
+import dataclasses
+
+import pytest
+from scrubjay import memoize
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: object
+    note: str = dataclasses.field(default="", compare=False)
+
+
+class Items(list):
+    pass
+
+
+class Unknown:
+    __hash__ = None
+
+
+def fresh():
+    runs = []
+
+    @memoize
+    def function(a):
+        runs.append(a)
+        return len(runs)
+
+    return function
+
+
+EQUAL = [
+    lambda: [1, [2, "x"], {"k": [3]}],
+    lambda: {"a": 1, "b": [2]},
+    lambda: {frozenset((1, 2)): {1, 2}},
+    lambda: {1, (2, 3)},
+    lambda: (1, [2]),
+    lambda: collections.deque([1, 2]),
+    lambda: collections.OrderedDict(a=[1]),
+    lambda: collections.defaultdict(list, a=[1]),
+    lambda: bytearray(b"abc"),
+    lambda: memoryview(b"abcdef")[::2],
+    lambda: Point(1, [2]),
+    lambda: [Point(1, {2: Point(3, None)})],
+    lambda: Items([1, 2]),
+]
+
+
+@pytest.mark.parametrize("make", EQUAL)
+def test_equal_contents_are_one_call(make):
+    function = fresh()
+    assert function(make()) == function(make()) == 1
+
+
+def test_different_contents_are_different_calls():
+    function = fresh()
+    values = [
+        [1], [1.0], [True], [2], [1, 1], (1, [1]), [[1]], ["1"], [b"1"], [None], [], [()], [[]], [{}], [set()],
+        {"a": 1}, {"a": 1.0}, {"a": [1]}, {1: "a"}, {}, {1}, {2}, set(), collections.OrderedDict(a=1),
+        collections.deque([1]), bytearray(b"a"), bytearray(b"b"), Point(1, 2), Point(2, 1), Point(1, [2]), Items([1]),
+        collections.OrderedDict([("a", 1), ("b", 2)]), collections.OrderedDict([("b", 2), ("a", 1)]),
+    ]  # fmt: skip
+    assert [function(value) for value in values] == list(range(1, len(values) + 1))
+    assert [function(value) for value in values] == list(range(1, len(values) + 1))
+
+
+def test_the_order_of_dictionaries_and_sets_does_not_matter():
+    function = fresh()
+    assert function({"a": 1, "b": 2}) == function({"b": 2, "a": 1})
+    assert function({1, 33, 65}) == function({65, 1, 33})
+
+
+def test_what_is_not_compared_is_not_content():
+    function = fresh()
+    assert function(Point(1, 2, note="x")) == function(Point(1, 2, note="y"))
+
+
+def test_an_argument_that_is_changed_later_is_another_call():
+    function, argument = fresh(), [1]
+    assert function(argument) == 1
+    argument.append(2)
+    assert function(argument) == 2
+    argument.pop()
+    assert function(argument) == 1
+
+
+def test_contents_are_never_equal_to_what_a_user_could_pass():
+    function = fresh()
+    assert function([1]) == 1
+    assert function((list, 1)) == 2
+    assert function(((list, 1),)) == 3
+
+
+def test_an_object_of_unknown_content_is_refused_with_a_way_out():
+    with pytest.raises(TypeError, match=r"unhashable type: 'Unknown'.*pass key= .* or ignore="):
+        fresh()(Unknown())
+
+
+def test_an_argument_that_contains_itself_is_refused():
+    argument = []
+    argument.append(argument)
+    with pytest.raises(TypeError, match="contains itself"):
+        fresh()(argument)
+
+
+def test_one_object_in_two_places_is_not_a_cycle():
+    inner = [1]
+    function = fresh()
+    assert function([inner, inner]) == function([[1], [1]])
+
+
+def test_invalidation_finds_contents():
+    function = fresh()
+    function([1])
+    assert function.contains([1]) and function.invalidate([1]) and not function.contains([1])
+
+
+def test_numpy_arrays_are_known_by_type_shape_and_bytes():
+    numpy = pytest.importorskip("numpy")
+    function = fresh()
+    base = numpy.arange(12.0)
+    arrays = [
+        base, base.astype("float32"), base.astype("int64"), base.reshape(3, 4), base.reshape(4, 3), base[::2], base + 1,
+        numpy.array(["a", "b"]), numpy.array([b"a", b"b"]), numpy.array(["2020-01-01"], dtype="M8[D]"),
+        numpy.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), numpy.array([(1, 2.0)], dtype=[("a", "i4"), ("c", "f8")]),
+        numpy.array([None, [1]], dtype=object), numpy.zeros(0), numpy.zeros((0, 3)), numpy.array(1.0),
+        numpy.ma.array([1, 2], mask=[0, 1]), numpy.ma.array([1, 2], mask=[1, 0]),
+        [base], {"k": base + 2},
+    ]  # fmt: skip
+    expected = list(range(1, len(arrays) + 1))
+    assert [function(array) for array in arrays] == expected
+    import copy
+
+    assert [function(copy.deepcopy(array)) for array in arrays] == expected
+    assert function(numpy.asfortranarray(base.reshape(3, 4))) == function(base.reshape(3, 4))
+
+
+def test_a_change_in_a_large_array_is_seen():
+    numpy = pytest.importorskip("numpy")
+    function = fresh()
+    array = numpy.zeros(2_000_000)
+    assert function(array) == 1
+    array[1_234_567] = 1e-300
+    assert function(array) == 2
+
+
+def test_pandas_objects_are_known_by_labels_and_values():
+    pandas = pytest.importorskip("pandas")
+    function = fresh()
+    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None]})
+    objects = [
+        frame, frame.rename(columns={"a": "c"}), frame.set_index("b"), frame.astype({"a": "float64"}), frame.iloc[:1],
+        frame.iloc[::-1], frame["a"], frame["b"], frame["a"].rename("d"), pandas.Index([1, 2]),
+        pandas.Series(["x", "y"], dtype="category"), pandas.Series(["x", "y"]),
+        pandas.MultiIndex.from_tuples([(1, "x"), (2, "y")]), pandas.Series(pandas.to_datetime(["2020-01-01"])),
+    ]  # fmt: skip
+    expected = list(range(1, len(objects) + 1))
+    assert [function(thing) for thing in objects] == expected
+    assert [function(thing.copy()) for thing in objects] == expected
+
+
+def test_pydantic_models_are_known_by_class_and_fields():
+    pydantic = pytest.importorskip("pydantic")
+
+    class User(pydantic.BaseModel):
+        name: str
+        tags: list = []
+
+    class Account(pydantic.BaseModel):
+        name: str
+        tags: list = []
+
+    class Frozen(pydantic.BaseModel, frozen=True):
+        name: str
+
+    function = fresh()
+    assert function(User(name="ann", tags=[1])) == function(User(name="ann", tags=[1])) == 1
+    assert function(User(name="ann")) == 2 and function(Account(name="ann")) == 3
+    assert function([User(name="ann")]) == 4 == function([User(name="ann")])
+    assert function(Frozen(name="ann")) == 5 == function(Frozen(name="ann"))
