@@ -11,7 +11,7 @@ ROUNDS ?= 9
 WITH_DISK := -p scrubjay -p scrubjay-cli --features scrubjay/disk
 COMMAND_TESTS := $(patsubst crates/scrubjay-cli/tests/%.rs,--test %,$(wildcard crates/scrubjay-cli/tests/*.rs))
 
-.PHONY: help tools demo test test-python check bench interleavings sanitize memcheck stress fuzz soak stack clean
+.PHONY: help tools demo test test-python check bench bench-python interleavings sanitize memcheck stress fuzz soak stack clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ soak: ## Kill KILLS writers of a folder at random moments (default 1000) and fli
 
 bench: ## Measure against the peers and write docs/benchmarks.md (about 25 minutes)
 	scripts/bench $(ROUNDS)
+
+bench-python: tools ## Measure the Python package against its peers (a minute)
+	scripts/bench-python $(ROUNDS)
 
 interleavings: ## Explore thread interleavings of flights and fences under a model checker
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle \

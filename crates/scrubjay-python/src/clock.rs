@@ -76,9 +76,9 @@ impl Clock {
     }
 }
 
-/// Seconds as nanoseconds; what is out of range is as near as can be.
+/// Seconds as nanoseconds, rounded; what is out of range is as near as can be.
 pub(crate) fn nanoseconds(seconds: f64) -> u64 {
-    (seconds * SECOND as f64) as u64
+    (seconds * SECOND as f64).round() as u64
 }
 
 fn read(clock: libc::clockid_t) -> Moment {

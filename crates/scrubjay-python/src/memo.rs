@@ -341,8 +341,7 @@ impl Instances {
 
     /// The memory in the instance's own dictionary.
     unsafe fn memory_in(&self, instance: *mut ffi::PyObject) -> Option<Obj> {
-        // SAFETY: the instance is alive, and a dictionary's entry stays while nothing else runs; a reference of our own
-        // is taken at once.
+        // SAFETY: the instance is alive, and the other two calls return references of our own.
         unsafe {
             let Ok(attributes) =
                 Obj::from_owned(ffi::PyObject_GenericGetDict(instance, ptr::null_mut()))
@@ -350,13 +349,14 @@ impl Instances {
                 ffi::PyErr_Clear();
                 return None;
             };
-            let found = ffi::PyDict_GetItemWithError(attributes.as_ptr(), self.attribute.as_ptr());
-            if found.is_null() {
+            let (attributes, attribute) = (attributes.as_ptr(), self.attribute.as_ptr());
+            let mut found = ptr::null_mut();
+            if ffi::compat::PyDict_GetItemRef(attributes, attribute, &mut found) != 1 {
                 ffi::PyErr_Clear();
                 return None;
             }
             let py = Python::assume_attached();
-            let found = Obj::from_borrowed(found);
+            let found = Obj::from_owned(found).ok()?;
             let memory = found.as_py().bind(py).cast::<Memory>().ok()?;
             memory.get().belongs_to(py, instance).then(|| found.clone())
         }

@@ -73,6 +73,11 @@ impl Memory {
         Self::with_counters(capacity, self.clock.clone(), counters, Some(owner.unbind()))
     }
 
+    /// Whether it was made for this instance.
+    fn is_of(&self, instance: &Bound<'_, PyAny>) -> bool {
+        self.belongs_to(instance.py(), instance.as_ptr())
+    }
+
     /// The key of a single object, compared as a dictionary does.
     #[staticmethod]
     fn key(object: &Bound<'_, PyAny>) -> PyResult<PyKey> {

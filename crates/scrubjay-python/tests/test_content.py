@@ -93,6 +93,10 @@ def test_contents_are_never_equal_to_what_a_user_could_pass():
     assert function([1]) == 1
     assert function((list, 1)) == 2
     assert function(((list, 1),)) == 3
+    pair = collections.namedtuple("pair", "a b")
+    assert function([[1]]) == 4
+    assert function([pair(list, 1)]) == 5
+    assert function([(list, 1)]) == 6
 
 
 def test_an_object_of_unknown_content_is_refused_with_a_way_out():

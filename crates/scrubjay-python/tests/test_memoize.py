@@ -1,5 +1,6 @@
 """What `memoize` takes for one call, and what it keeps of it."""
 
+import asyncio
 import functools
 import inspect
 import pickle
@@ -174,6 +175,21 @@ async def async_generator():
 def test_generator_functions_are_refused(function):
     with pytest.raises(TypeError, match=r"generator can be consumed once.*Return a list or tuple instead"):
         memoize(function)
+
+
+def test_results_that_can_be_consumed_once_are_handed_out_and_not_kept():
+    memo = memoize(lambda: (number for number in (1, 2)))
+    with pytest.warns(RuntimeWarning, match="a generator is not kept"):
+        first = memo()
+    assert list(first) == [1, 2] == list(memo())
+
+    async def coroutine():
+        return 3
+
+    memo = memoize(lambda: coroutine())
+    with pytest.warns(RuntimeWarning, match="a coroutine is not kept.*memoize the coroutine function itself"):
+        first = memo()
+    assert asyncio.run(first) == 3 == asyncio.run(memo())
 
 
 @pytest.mark.parametrize(

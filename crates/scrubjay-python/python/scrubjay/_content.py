@@ -14,18 +14,19 @@ from scrubjay import _native
 _NUMBERS = (bool, float, complex)
 
 
-class Content(tuple):
-    """A frozen argument. Equal to other frozen arguments only, never to a tuple of the user's."""
+class Content:
+    """A frozen argument. Equal to other frozen arguments only: were it a tuple, one of the user's could equal it."""
 
-    __slots__ = ()
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts):
+        self._parts = parts
 
     def __eq__(self, other):
-        return type(other) is Content and tuple.__eq__(self, other)
+        return type(other) is Content and self._parts == other._parts
 
-    def __ne__(self, other):
-        return not self == other
-
-    __hash__ = tuple.__hash__
+    def __hash__(self):
+        return hash(self._parts)
 
 
 def content(value):

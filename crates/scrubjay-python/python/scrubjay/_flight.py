@@ -16,17 +16,18 @@ import threading
 import time
 from contextvars import ContextVar
 
+from scrubjay._lock import Lock
+
 # The flights whose loads the current code runs inside of, outermost first. Tasks and `asyncio.to_thread` inherit it.
 _inside = ContextVar("scrubjay_flights", default=())
 
-_lock = threading.Lock()
+_lock = Lock()
 # Grows in a child process: flights of the parent have no leader there.
 _generation = 0
 
 
 def _after_fork():
-    global _lock, _generation
-    _lock = threading.Lock()
+    global _generation
     _generation += 1
 
 
@@ -68,7 +69,7 @@ class Flight:
 
     def land(self):
         """Wake everyone who waits."""
-        with _lock:
+        with _lock.raw:
             self._landed = True
             waiters, self._waiters = self._waiters, []
         for wake in waiters:
@@ -118,7 +119,7 @@ class Flight:
     def _join(self, wake):
         """Register a waiter; None if it has landed, or if waiting would be for ever."""
         inside = _inside.get()
-        with _lock:
+        with _lock.raw:
             if self._landed or self._leads_to(inside):
                 return None
             for flight in inside:
@@ -127,14 +128,14 @@ class Flight:
         return inside
 
     def _leave(self, wake, inside):
-        with _lock:
+        with _lock.raw:
             for flight in inside:
                 flight._blocked_on.remove(self)
             if wake in self._waiters:
                 self._waiters.remove(wake)
 
     def _has_landed(self):
-        with _lock:
+        with _lock.raw:
             return self._landed
 
     def _leads_to(self, inside):

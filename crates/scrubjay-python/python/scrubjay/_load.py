@@ -8,6 +8,7 @@ refreshes go through the same three steps here.
 import asyncio
 import threading
 import time
+import types
 
 from scrubjay._flight import Flight
 from scrubjay._trace import mark
@@ -17,6 +18,9 @@ from scrubjay._warn import warn_once
 SERVE, FAILED, JOIN, LEAD, REFRESH = range(5)
 # What `Memory.settle` answers.
 OVERTAKEN, STORED, REJECTED = range(3)
+
+# What only one caller could use.
+_CONSUMED: tuple[type, ...] = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 
 # Refreshes that run on event loops, which themselves keep weak references only.
 _refreshes: set[asyncio.Task[None]] = set()
@@ -119,9 +123,12 @@ class Loader:
             flight.arrive()
             self.counts.loads += 1
             self.counts.load_time += time.perf_counter() - flight.begun
-            return self._store(memory, key, flight, value, args, kwargs)
-        finally:
+            returned = self._store(memory, key, flight, value, args, kwargs)
+        except BaseException:
             self._land(memory, key, flight)
+            raise
+        flight.land()
+        return returned
 
     def fail(self, memory, key, flight, error):
         """The function raised: waiters get the error too, unless it concerns the leader alone (it was cancelled)."""
@@ -136,7 +143,17 @@ class Loader:
             self._land(memory, key, flight)
 
     def _store(self, memory, key, flight, value, args, kwargs):
+        """Take the flight out of the memory, with or without a value. What the leader returns."""
         keeping = self.keeping
+        if type(value) in _CONSUMED:
+            warn_once(
+                self,
+                type(value),
+                f"a {type(value).__name__} is not kept, because it can be consumed once only: memoize the coroutine "
+                "function itself, or return a list instead of a generator",
+            )
+            memory.abandon(key, flight)
+            return value
         try:
             kept = value if keeping.snapshot is None else keeping.snapshot(value)
         except Exception as error:
@@ -144,6 +161,7 @@ class Loader:
             name = f"{kind.__module__}.{kind.__qualname__}"
             warn_once(self, kind, f"results of type {name} are not kept, because they cannot be copied: {error!r}")
             flight.outcome = (value, False)
+            memory.abandon(key, flight)
             return value
         life = keeping.life_of(value)
         tags = keeping.tags(*args, **kwargs) if callable(keeping.tags) else keeping.tags
@@ -169,6 +187,7 @@ class Loader:
         return value if self.keeping.copy is None else self.keeping.copy(value)
 
     def _land(self, memory, key, flight):
+        """End a flight that may have stored nothing."""
         try:
             memory.abandon(key, flight)
         finally:

@@ -9,6 +9,7 @@ import weakref
 from scrubjay import _native
 from scrubjay._content import content
 from scrubjay._load import Loader
+from scrubjay._lock import Lock
 from scrubjay._lru import CacheInfo
 from scrubjay._options import Keeping, capacity
 from scrubjay._stats import stats_of
@@ -16,6 +17,8 @@ from scrubjay._trace import traced
 from scrubjay._warn import warn_once
 
 _numbers = itertools.count(1)
+# Guards that an instance gets one memory, whoever asks at the same time.
+_attaching = Lock()
 
 
 def memoize(
@@ -140,6 +143,27 @@ def _mark_as_coroutine_function(memo):
         memo._is_coroutine = mark
 
 
+class _Memories:
+    """Memories for as long as they live. May be added to while others iterate, as a `WeakSet` may not."""
+
+    def __init__(self):
+        self._references = {}
+
+    def add(self, memory):
+        number = id(memory)
+
+        def forget(reference, references=self._references):
+            if references.get(number) is reference:
+                del references[number]
+
+        if number not in self._references:
+            self._references[number] = weakref.ref(memory, forget)
+
+    def __iter__(self):
+        living = (reference() for reference in list(self._references.values()))
+        return (memory for memory in living if memory is not None)
+
+
 class _Parts:
     """What a memo consists of besides its native part."""
 
@@ -152,7 +176,7 @@ class _Parts:
         self.options = options
         self.coroutine = coroutine
         # The memories of instances, for what concerns all of them.
-        self.memories = weakref.WeakSet()
+        self.memories = _Memories()
         # The memories of instances that have no dictionary, by `id`, each with a weak reference to the instance.
         self.elsewhere = {}
         self.attribute = None
@@ -229,8 +253,14 @@ def _attach(parts, instance):
     if type(attributes) is not dict:
         return _memory_beside(parts, instance)
     memory = parts.memory.child(owner)
+    with _attaching.raw:
+        found = attributes.get(parts.attribute)
+        # A copy of an instance comes with the memory of that one. `found` keeps it from being dropped in here.
+        if found is not None and found.is_of(instance):
+            memory = found
+        else:
+            attributes[parts.attribute] = memory
     parts.memories.add(memory)
-    attributes[parts.attribute] = memory
     return memory
 
 
@@ -245,9 +275,9 @@ def _memory_beside(parts, instance):
             del elsewhere[number]
 
     owner = weakref.ref(instance, forget)
-    memory = parts.memory.child(owner)
+    memory = parts.elsewhere.setdefault(number, (owner, parts.memory.child(owner)))[1]
     parts.memories.add(memory)
-    return parts.elsewhere.setdefault(number, (owner, memory))[1]
+    return memory
 
 
 def _warn_of_slots(parts, kind):
