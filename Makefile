@@ -19,10 +19,11 @@ help: ## Show this list
 tools: ## Install what a bare Debian machine with cargo lacks
 	@scripts/install-tools
 
-demo: tools ## Show the engine, the disk tier and the command at work on real input
+demo: tools ## Show the engine, the disk tier, the command and the Python package at work on real input
 	@$(CARGO) build --quiet --release -p scrubjay --features disk --example demo --example demo_disk -p scrubjay-cli --bins
 	@target=$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release; \
 	  $$target/examples/demo && $$target/examples/demo_disk && scripts/demo-command $$target/scrubjay
+	@scripts/demo-python
 
 test: tools ## Run every test that CI runs
 	# Without the command, which brings the feature `disk`: the compiler's messages in tests/ui depend on what is in scope.

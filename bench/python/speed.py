@@ -57,7 +57,10 @@ def timed(statement, answer, **names):
 
 def pair(name, peer, theirs, ours, make, statement, answer, **names):
     """A row whose two sides differ in the decorator only."""
-    sides = [timed(statement, answer, f=make(decorator), **names) for decorator in (theirs, ours)]
+    sides = [
+        timed(statement, answer, f=make(decorator), **names)
+        for decorator in (theirs, ours)
+    ]
     return Row(name, peer, *sides)
 
 
@@ -95,19 +98,54 @@ def drop_in_rows():
     yield pair("hit, positional and keyword", peer, theirs, ours, two, "f(1, b=2)", 1)
     yield pair("hit, method", peer, theirs, ours, method, "f.f(1)", 1)
     yield pair("hit, unbounded", peer, functools.cache, scrubjay.cache, one, "f(1)", 1)
-    yield Row("miss, capacity 1024, all misses", peer, misses(functools.lru_cache), misses(scrubjay.lru_cache))
-    yield pair("hit, one int", "cachetools.func.lru_cache", cachetools_lru_cache(128), ours, one, "f(1)", 1)
+    yield Row(
+        "miss, capacity 1024, all misses",
+        peer,
+        misses(functools.lru_cache),
+        misses(scrubjay.lru_cache),
+    )
+    yield pair(
+        "hit, one int",
+        "cachetools.func.lru_cache",
+        cachetools_lru_cache(128),
+        ours,
+        one,
+        "f(1)",
+        1,
+    )
 
 
 def memoize_rows():
     theirs, peer = functools.lru_cache(maxsize=128), "functools.lru_cache"
     bounded = scrubjay.memoize(maxsize=128, ttl=60)
     yield pair("memoize with ttl, hit, one int", peer, theirs, bounded, one, "f(1)", 1)
-    yield pair("memoize with ttl, hit, one keyword", peer, theirs, bounded, one, "f(a=1)", 1)
-    yield pair("memoize with ttl, hit, method", peer, theirs, bounded, method, "f.f(1)", 1)
-    yield pair("memoize without options, hit, one int", peer, theirs, scrubjay.memoize, one, "f(1)", 1)
-    yield Row("memoize, miss, capacity 1024", peer, misses(functools.lru_cache), misses(scrubjay.memoize))
-    yield Row("async hit, await included", "async_lru", awaited(alru_cache), awaited(scrubjay.memoize))
+    yield pair(
+        "memoize with ttl, hit, one keyword", peer, theirs, bounded, one, "f(a=1)", 1
+    )
+    yield pair(
+        "memoize with ttl, hit, method", peer, theirs, bounded, method, "f.f(1)", 1
+    )
+    yield pair(
+        "memoize without options, hit, one int",
+        peer,
+        theirs,
+        scrubjay.memoize,
+        one,
+        "f(1)",
+        1,
+    )
+    yield Row(
+        "memoize, miss, capacity 1024",
+        peer,
+        misses(functools.lru_cache),
+        misses(scrubjay.memoize),
+    )
+    yield Row(
+        "async hit, await included",
+        "async_lru",
+        awaited(alru_cache),
+        awaited(scrubjay.memoize),
+    )
     yield Row("hash a 10 MB array", "joblib.hash", *arrays())
 
 
@@ -163,21 +201,37 @@ def arrays():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rounds", nargs="?", type=int, default=15)
-    parser.add_argument("--markdown", action="store_true", help="print a table for docs/benchmarks.md")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print a table for docs/benchmarks.md"
+    )
     options = parser.parse_args()
     gc.disable()
     rows = [*drop_in_rows(), *memoize_rows()]
-    form = "| {} | {} | {} | {} | {} |" if options.markdown else "{:<38} {:<26} {:>12} {:>12} {:>7}"
+    form = (
+        "| {} | {} | {} | {} | {} |"
+        if options.markdown
+        else "{:<38} {:<26} {:>12} {:>12} {:>7}"
+    )
     print(form.format("", "peer", "peer, ns", "scrubjay, ns", "ratio"))
     if options.markdown:
         print("|---|---|---:|---:|---:|")
     for number, row in enumerate(rows, 1):
         if sys.stderr.isatty():
-            print(f"\r{number}/{len(rows)} {row.name:<40}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{number}/{len(rows)} {row.name:<40}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
         theirs, ours, ratio = row.measure(options.rounds)
         if sys.stderr.isatty():
             print("\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
-        print(form.format(row.name, row.peer, f"{theirs:,.0f}", f"{ours:,.0f}", f"{ratio:.2f}"), flush=True)
+        print(
+            form.format(
+                row.name, row.peer, f"{theirs:,.0f}", f"{ours:,.0f}", f"{ratio:.2f}"
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -463,7 +463,8 @@ fn methods() -> Vec<ffi::PyMethodDef> {
 
 /// The type `lru_cache_wrapper`.
 pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let name = c"scrubjay._native.lru_cache_wrapper";
+    // Under functools' own name: pydantic, for one, takes what is in a class for a field unless its type says so.
+    let name = c"functools._lru_cache_wrapper";
     wrapper::make_type::<State>(
         py,
         name,

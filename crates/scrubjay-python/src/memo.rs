@@ -524,7 +524,8 @@ unsafe extern "C" fn untraced(
     state.run(arguments).map_or(ptr::null_mut(), Obj::into_ptr)
 }
 
-/// The type `memo`. The package gives it the methods that are not part of a call.
+/// The type `memo`. The package gives it the methods that are not part of a call. Its name is in functools, because
+/// pydantic, for one, takes what is in a class for a field unless the module of its type is that one.
 pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let methods = vec![
         wrapper::with_arguments(c"locate", locate, c"The memory and the key of a call."),
@@ -534,7 +535,7 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
             c"The call as it is when nothing is recorded.",
         ),
     ];
-    let kind = wrapper::make_type::<State>(py, c"scrubjay._native.memo", 0, None, bind, methods)?;
+    let kind = wrapper::make_type::<State>(py, c"functools.memo", 0, None, bind, methods)?;
     Ok(TYPE.get_or_init(|| kind).clone_ref(py))
 }
 

@@ -9,7 +9,7 @@ import warnings
 import weakref
 
 import pytest
-from scrubjay import ManualClock, cached_property, memoize
+from scrubjay import ManualClock, cached_property, lru_cache, memoize
 
 
 class Plain:
@@ -269,3 +269,38 @@ def test_a_metaclass_method_has_a_memory_in_each_class():
     one, two = Meta("one", (), {}), Meta("two", (), {})
     assert one.method(1) == ("one", 1) and two.method(1) == ("two", 1)
     assert one.method(1) is one.method(1)
+
+
+def test_methods_of_pydantic_models_are_memoized_and_leave_the_model_as_it_is():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Model(pydantic.BaseModel):
+        name: str
+        runs: list = []
+
+        @memoize
+        def method(self, a):
+            self.runs.append(a)
+            return self.name, a
+
+        @cached_property
+        def value(self):
+            return [self.name]
+
+    class Frozen(pydantic.BaseModel, frozen=True):
+        name: str
+
+        @lru_cache
+        def method(self, a):
+            return [self.name, a]
+
+    model, other = Model(name="ann"), Model(name="ann")
+    assert model.method(1) == ("ann", 1) == model.method(1) and model.runs == [1]
+    assert model.value is model.value
+    model.runs.clear()
+    assert model == other and model.model_dump() == other.model_dump() == {"name": "ann", "runs": []}
+    assert model.model_dump_json() == other.model_dump_json()
+    copied = model.model_copy(update={"name": "bob"})
+    assert copied.method(1) == ("bob", 1) and copied.value == ["bob"]
+    frozen = Frozen(name="ann")
+    assert frozen.method(1) is frozen.method(1)

@@ -437,6 +437,9 @@ def cached_property(function=None, /, **options):
 class CachedProperty:
     """What `cached_property` makes of a method."""
 
+    # As with the native types: pydantic takes what is in a class for a field unless the module of its type is this one.
+    __module__ = "functools"
+
     def __init__(self, memo):
         self._memo = memo
         self.__wrapped__ = memo.__wrapped__

@@ -1,0 +1,119 @@
+"""Scrubjay for Python at work on this interpreter's own standard library.
+
+Analyses which modules import which, recursively, from eight threads and from a hundred tasks at a time; every file is parsed
+once. Then it measures a hit beside functools.
+"""
+
+import ast
+import asyncio
+import functools
+import pathlib
+import statistics
+import sysconfig
+import time
+import timeit
+from concurrent.futures import ThreadPoolExecutor
+
+import scrubjay
+from scrubjay import Cache, lru_cache, memoize, trace
+
+LIBRARY = pathlib.Path(sysconfig.get_path("stdlib"))
+START = (
+    "asyncio",
+    "unittest",
+    "http.server",
+    "xml.dom.minidom",
+    "concurrent.futures",
+    "logging.config",
+    "email",
+    "json",
+)
+parsed = Cache(maxsize=64_000_000, weigh="bytes")
+
+
+def file_of(module):
+    path = LIBRARY.joinpath(*module.split("."))
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def parse(path):
+    tree = ast.parse(path.read_bytes())
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return sorted(names)
+
+
+@memoize
+def imports(module):
+    """The modules of the library that a module imports itself."""
+    path = file_of(module)
+    names = [] if path is None else parsed.get_or_compute(str(path), parse, path)
+    return [name for name in names if file_of(name) is not None]
+
+
+@memoize
+def depth(module, above=frozenset()):
+    """The longest chain of imports below a module, cycles left out."""
+    below = [name for name in imports(module) if name not in above and name != module]
+    return 1 + max((depth(name, above | {module}) for name in below[:2]), default=0) if len(above) < 4 else 0
+
+
+@memoize
+async def imported(module):
+    await asyncio.sleep(0.01)
+    return len(imports(module))
+
+
+async def ask():
+    return await asyncio.gather(*(imported(START[number % len(START)]) for number in range(100)))
+
+
+def heading(text):
+    print(f"\n{text}\n{'-' * len(text)}")
+
+
+def ratio(theirs, ours, statement="f(1, b=2)"):
+    timers = [timeit.Timer(statement, timer=time.thread_time, globals={"f": f}) for f in (theirs, ours)]
+    rounds = [[timer.timeit(20_000) / 20_000 * 1e9 for timer in timers] for _ in range(11)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def main():
+    print(f"scrubjay {scrubjay.__version__}, CPython's library in {LIBRARY}")
+    heading("Eight threads ask for the same modules at the same time")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: [depth(module) for module in START], range(8)))
+    stats = parsed.stats()
+    print(f"{stats.loads:,} files parsed, each once; {stats.waits:,} times a thread waited for another")
+    print(depth.stats())
+
+    heading("A hundred tasks ask for eight modules")
+    answers = asyncio.run(ask())
+    stats = imported.stats()
+    print(f"{len(answers)} answers, {stats.loads} runs, {stats.waits} waits")
+
+    heading("The tree of calls below json")
+    depth.cache_clear()
+    with trace(file=None) as calls:
+        depth("json")
+    lines = str(calls).splitlines()
+    print("\n".join(lines[:12] + ([f"… {len(lines) - 12} lines more"] if len(lines) > 12 else [])))
+
+    heading("A hit, beside functools (one positional and one keyword argument)")
+
+    def function(a, b):
+        return a
+
+    theirs, ours = ratio(functools.lru_cache(function), lru_cache(function))
+    print(f"functools {theirs:.0f} ns, scrubjay {ours:.0f} ns: {theirs / ours:.1f} times faster")
+
+
+if __name__ == "__main__":
+    main()
