@@ -90,8 +90,9 @@ def main():
     heading("Eight threads ask for the same modules at the same time")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: [depth(module) for module in START], range(8)))
-    stats = parsed.stats()
-    print(f"{stats.loads:,} files parsed, each once; {stats.waits:,} times a thread waited for another")
+    print(
+        f"{parsed.stats().loads:,} files parsed, each once; {depth.stats().waits:,} times a thread waited for another"
+    )
     print(depth.stats())
 
     heading("A hundred tasks ask for eight modules")

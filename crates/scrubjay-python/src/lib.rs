@@ -1,7 +1,7 @@
 //! The native module of the Python package `scrubjay`: the path of a hit, and the table behind it.
 //!
 //! What a miss needs beyond a look-up (flights, lives, tags) is Python code of the package; it calls the table here.
-//! No section of [`object::Guarded`] runs Python code, so no lock of this module is ever held while the user's code runs.
+//! No section of `object::Guarded` runs Python code, so no lock of this module is ever held while the user's code runs.
 
 // CPython's C interface is unsafe throughout: the types that calls go through are built on it, because a call through
 // `#[pyclass]` is slower than functools (`bench/python` has the figures).

@@ -75,11 +75,7 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     unsafe {
         let value = take(object);
         if !value.is_null() {
-            let stop = ffi::PyObject_CallFunctionObjArgs(
-                ffi::PyExc_StopIteration,
-                value,
-                ptr::null_mut::<ffi::PyObject>(),
-            );
+            let stop = ffi::PyObject_CallOneArg(ffi::PyExc_StopIteration, value);
             ffi::Py_DECREF(value);
             if !stop.is_null() {
                 ffi::PyErr_SetObject(ffi::PyExc_StopIteration, stop);
