@@ -3,6 +3,11 @@
 //! Reading the exact clock costs as much as the rest of a hit. The kernel's coarse clock costs a third of it and is behind
 //! by one tick; it decides wherever an entry has more than a second left, and the exact one everywhere else.
 
+#![allow(
+    unsafe_code,
+    reason = "asks the kernel's coarse clock, which std does not offer"
+)]
+
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,7 @@
 //! Digests of buffers, for arguments whose content would be too large to keep as a key.
 
+#![allow(unsafe_code, reason = "reads a buffer in place")]
+
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;

@@ -4,6 +4,8 @@
 //! in two steps: what identity and builtin types can tell is told at once; only the rest runs the user's `__eq__`, and
 //! that is done on an owned key, outside every lock.
 
+#![allow(unsafe_code, reason = "reads arguments where the caller put them")]
+
 use crate::object::{Obj, Raised};
 use pyo3::ffi;
 use smallvec::SmallVec;

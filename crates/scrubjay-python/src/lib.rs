@@ -3,17 +3,11 @@
 //! What a miss needs beyond a look-up (flights, lives, tags) is Python code of the package; it calls the table here.
 //! No section of `object::Guarded` runs Python code, so no lock of this module is ever held while the user's code runs.
 
-// CPython's C interface is unsafe throughout: the types that calls go through are built on it, because a call through
-// `#[pyclass]` is slower than functools (`bench/python` has the figures).
-#![allow(
-    unsafe_code,
-    reason = "the types that calls go through are built on CPython's C interface"
-)]
-
 mod clock;
 mod counters;
 mod digest;
 mod key;
+mod lead;
 mod lru;
 mod memo;
 mod memory;
@@ -36,6 +30,8 @@ mod _native {
     use super::clock::ManualClock;
     #[pymodule_export]
     use super::digest::digest;
+    #[pymodule_export]
+    use super::lead::Lead;
     #[pymodule_export]
     use super::memo::{keep_in_instances, make_memo, recording};
     #[pymodule_export]

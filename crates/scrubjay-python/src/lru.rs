@@ -4,6 +4,11 @@
 //! and `__del__` run outside every section, so each of them may call the wrapper again.
 //! Concurrent callers of one key each run the function, as functools documents; `memoize` is for those who want one run.
 
+#![allow(
+    unsafe_code,
+    reason = "a type on CPython's C interface: a hit of #[pyclass] is slower than functools'"
+)]
+
 use crate::key::Call;
 use crate::object::{Guarded, Obj, Raised};
 use crate::table::{Entry, Holds, Place, Table, key_objects, lookup};

@@ -3,12 +3,18 @@
 //! A call is brought into its one form, looked up in the memory of the function or of the instance, and answered. No
 //! section is open while the user's code runs.
 
+#![allow(
+    unsafe_code,
+    reason = "a type on CPython's C interface: a hit of #[pyclass] is slower than functools'"
+)]
+
 use crate::key::Call;
 use crate::memory::{Memory, PyKey};
 use crate::object::{Obj, Raised};
 use crate::ready::ready;
 use crate::shape::{Extra, Parameter, Parts, Shape};
 use crate::wrapper::{self, Arguments, state};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::c_int;
@@ -39,12 +45,12 @@ struct Hooks {
     key: Option<Obj>,
     /// The content of an unhashable argument, hashable.
     freeze: Obj,
-    /// `(memory, key, args, kwargs)`: the answer in a tuple; a flight that the call is to lead; or `None`, and the call
+    /// `(memory, key, args, kwargs)`: the answer in a tuple; a lead that the call is to take; or `None`, and the call
     /// runs the function without storing anything. For a coroutine function: the coroutine that does it all.
     enter: Obj,
-    /// `(memory, key, flight, value, args, kwargs)`: stores, wakes the waiters, and gives what the leader returns.
+    /// `(lead, value, args, kwargs)`: stores, wakes the waiters, and gives what the leader returns.
     succeed: Obj,
-    /// `(memory, key, flight, error)`: wakes the waiters.
+    /// `(lead, error)`: wakes the waiters.
     fail: Obj,
     /// `(value)`: the copy that a hit hands out.
     copy: Option<Obj>,
@@ -188,33 +194,31 @@ impl State {
             if entered.as_ptr() == ffi::Py_None() {
                 return result;
             }
-            self.land(&parts, &entered, result)
+            self.land(&entered, result, &args, &kwargs)
         }
     }
 
     /// Ends the flight that this call led.
     fn land(
         &self,
-        [memory, key, args, kwargs]: &[*mut ffi::PyObject; 4],
-        flight: &Obj,
+        lead: &Obj,
         result: Result<Obj, Raised>,
+        args: &Obj,
+        kwargs: &Obj,
     ) -> Result<Obj, Raised> {
         if let Ok(value) = result {
             let parts = [
-                *memory,
-                *key,
-                flight.as_ptr(),
+                lead.as_ptr(),
                 value.as_ptr(),
-                *args,
-                *kwargs,
+                args.as_ptr(),
+                kwargs.as_ptr(),
             ];
             return call_with(&self.hooks.succeed, &parts);
         }
         // SAFETY: the thread is attached.
         let py = unsafe { Python::assume_attached() };
         let error = PyErr::fetch(py);
-        let parts = [*memory, *key, flight.as_ptr(), error.value(py).as_ptr()];
-        let landed = call_with(&self.hooks.fail, &parts);
+        let landed = call_with(&self.hooks.fail, &[lead.as_ptr(), error.value(py).as_ptr()]);
         if landed.is_ok() {
             error.restore(py);
         }
@@ -610,11 +614,15 @@ pub(crate) fn keep_in_instances(
     memo: &Bound<'_, PyAny>,
     attribute: &Bound<'_, PyAny>,
     attach: &Bound<'_, PyAny>,
-) {
+) -> PyResult<()> {
     let is_memo = TYPE
         .get()
         .is_some_and(|kind| memo.get_type().as_ptr() == kind.as_ptr());
-    assert!(is_memo, "instances have memories of memos");
+    if !is_memo {
+        return Err(PyTypeError::new_err(
+            "instances keep memories of memos only",
+        ));
+    }
     // SAFETY: it is a memo.
     let state: &State = unsafe { state(memo.as_ptr()) };
     let shape = state.shape.as_ref().map(Shape::without_first);
@@ -625,6 +633,7 @@ pub(crate) fn keep_in_instances(
     };
     // A function that is an attribute of two classes keeps its first arrangement, which serves both.
     drop(state.instances.set(instances));
+    Ok(())
 }
 
 /// Counts a trace that begins or ends.

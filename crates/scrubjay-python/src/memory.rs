@@ -2,6 +2,8 @@
 //!
 //! Every method is a look-up and one section of [`Guarded::with`]; what leaves the shelf is dropped after it.
 
+#![allow(unsafe_code, reason = "reads arguments where the caller put them")]
+
 use crate::clock::{Clock, ManualClock, Moment, NEVER, nanoseconds};
 use crate::counters::Counters;
 use crate::key::{Call, Key};
@@ -134,7 +136,7 @@ impl Memory {
     }
 
     /// What to do on a miss: `(state, object)`. With `LEAD` and `REFRESH` the flight is in the key's entry now.
-    fn begin<'py>(
+    pub(crate) fn begin<'py>(
         &self,
         py: Python<'py>,
         key: &Bound<'py, PyKey>,
@@ -208,7 +210,7 @@ impl Memory {
     }
 
     /// Ends a flight that brought nothing.
-    fn abandon(
+    pub(crate) fn abandon(
         &self,
         py: Python<'_>,
         key: &Bound<'_, PyKey>,
@@ -356,6 +358,11 @@ impl Memory {
 }
 
 impl Memory {
+    /// Whether a flight is in its entry after `begin` answered this.
+    pub(crate) fn takes_off(state: u8) -> bool {
+        state == LEAD || state == REFRESH
+    }
+
     fn with_counters(
         capacity: Option<u64>,
         clock: Clock,

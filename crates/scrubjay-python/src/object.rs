@@ -3,6 +3,11 @@
 //! An [`Obj`] is cloned and dropped only by a thread that is attached to the interpreter, and is never dropped inside
 //! [`Guarded::with`]: dropping may run any Python code.
 
+#![allow(
+    unsafe_code,
+    reason = "references that do not ask for the attached thread"
+)]
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::UnsafeCell;

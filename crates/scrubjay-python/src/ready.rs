@@ -3,6 +3,8 @@
 //! It has what `collections.abc.Coroutine` asks for, so event loops make tasks of it as of any coroutine. Awaiting it runs
 //! no Python code and allocates nothing.
 
+#![allow(unsafe_code, reason = "a type on CPython's C interface")]
+
 use crate::object::Obj;
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -4,6 +4,8 @@
 //! the order of the parameters, defaults filled in, ignored ones left out. A call that the function would refuse has no
 //! form; it is passed on, so that the function itself raises.
 
+#![allow(unsafe_code, reason = "reads arguments where the caller put them")]
+
 use crate::object::{Obj, Raised};
 use crate::wrapper::Arguments;
 use pyo3::ffi;

@@ -4,6 +4,11 @@
 //! tuple and a dictionary that a hit has no use for. What the two kinds of wrapper have in common is here: the layout,
 //! the collector's view, attributes, and behaving as functions do when they are copied or pickled.
 
+#![allow(
+    unsafe_code,
+    reason = "types on CPython's C interface: a hit of #[pyclass] is slower than functools'"
+)]
+
 use crate::object::{Obj, Raised};
 use pyo3::ffi;
 use pyo3::prelude::*;

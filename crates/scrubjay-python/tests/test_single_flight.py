@@ -192,3 +192,38 @@ def test_a_waiter_that_is_interrupted_leaves_the_others_alone(monkeypatch):
         gate.opened.set()
         assert (leader.result(WAIT), waiter.result(WAIT), function()) == (1, 1, 1)
         assert time
+
+
+@pytest.mark.parametrize("step", ["depart", "arrive"])
+def test_an_interrupt_between_two_steps_leaves_no_flight_behind(monkeypatch, step):
+    from scrubjay import _flight
+
+    original = getattr(_flight.Flight, step)
+
+    def interrupted(flight):
+        monkeypatch.setattr(_flight.Flight, step, original)
+        raise KeyboardInterrupt
+
+    memo = memoize(lambda a: a)
+    monkeypatch.setattr(_flight.Flight, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        memo(1)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(memo, 1).result(WAIT) == 1
+    assert memo.contains(1)
+
+
+def test_runs_that_end_at_the_limit_of_recursion_leave_no_flight_behind():
+    endless = True
+
+    @memoize
+    def function(n):
+        return function(n + 1) if endless else n
+
+    with pytest.raises(RecursionError):
+        function(0)
+    endless = False
+    numbers = range(3000)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: [function(n) for n in numbers]).result(WAIT) == list(numbers)
+    assert function.stats().waits == 0 and function.cache_info().currsize == 3000

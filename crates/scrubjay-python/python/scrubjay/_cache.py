@@ -158,9 +158,9 @@ class Cache(MutableMapping):
         try:
             value = function(*args[1:], **kwargs)
         except BaseException as error:
-            self._loader.fail(self._memory, key, entered, error)
+            self._loader.fail(entered, error)
             raise
-        return self._loader.succeed(self._memory, key, entered, value, args, kwargs)
+        return self._loader.succeed(entered, value, args, kwargs)
 
     async def get_or_compute_async(self, key, function, /, *args, **kwargs):
         """As `get_or_compute`, for a coroutine function. Threads and tasks share one run."""

@@ -38,11 +38,11 @@ if hasattr(os, "register_at_fork"):
 class Flight:
     """One load. Its leader departs before it runs the function, arrives after it, and lands when all is stored."""
 
-    __slots__ = ("_blocked_on", "_generation", "_landed", "_token", "_waiters", "begun", "outcome", "thread")
+    __slots__ = ("_blocked_on", "_generation", "_token", "_waiters", "begun", "landed", "outcome", "thread")
 
     def __init__(self):
         self._generation = _generation
-        self._landed = False
+        self.landed = False
         self._waiters = []
         self._blocked_on = []
         self._token = None
@@ -70,7 +70,7 @@ class Flight:
     def land(self):
         """Wake everyone who waits."""
         with _lock.raw:
-            self._landed = True
+            self.landed = True
             waiters, self._waiters = self._waiters, []
         for wake in waiters:
             wake()
@@ -120,7 +120,7 @@ class Flight:
         """Register a waiter; None if it has landed, or if waiting would be for ever."""
         inside = _inside.get()
         with _lock.raw:
-            if self._landed or self._leads_to(inside):
+            if self.landed or self._leads_to(inside):
                 return None
             for flight in inside:
                 flight._blocked_on.append(self)
@@ -136,7 +136,7 @@ class Flight:
 
     def _has_landed(self):
         with _lock.raw:
-            return self._landed
+            return self.landed
 
     def _leads_to(self, inside):
         """Whether this flight is, or waits for, one of these. Called under the lock."""

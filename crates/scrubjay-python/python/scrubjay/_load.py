@@ -11,10 +11,11 @@ import time
 import types
 
 from scrubjay._flight import Flight
+from scrubjay._native import Lead
 from scrubjay._trace import mark
 from scrubjay._warn import warn_once
 
-# What `Memory.begin` answers.
+# What `Lead.begin` answers.
 SERVE, FAILED, JOIN, LEAD, REFRESH = range(5)
 # What `Memory.settle` answers.
 OVERTAKEN, STORED, REJECTED = range(3)
@@ -51,17 +52,17 @@ class Loader:
     def enter(self, memory, key, args, kwargs):
         """Answer a call that found nothing fresh.
 
-        `(value,)` is the answer. A flight is to be led: the caller runs the function, then calls `succeed` or `fail`.
+        `(value,)` is the answer. A lead is to be taken: the caller runs the function, then calls `succeed` or `fail`.
         `None` is neither: the caller runs the function, and that is all.
         """
         if not self._wants(memory, args, kwargs):
             return None
-        flight = Flight()
+        lead = Lead(memory, key, Flight())
         while True:
-            state, found = memory.begin(key, flight)
+            state, found = lead.begin()
             if state == LEAD:
-                flight.depart()
-                return flight
+                lead.flight.depart()
+                return lead
             if state == JOIN:
                 if found.is_orphan():
                     memory.abandon(key, found)
@@ -76,24 +77,24 @@ class Loader:
             mark("hit")
             if state == REFRESH:
                 mark("stale")
-                self._refresh(memory, key, flight, args, kwargs)
+                self._refresh(lead, args, kwargs)
             return (self._share((found, state == FAILED)),)
 
     async def miss_async(self, memory, key, args, kwargs):
         """As `enter`, and leads itself."""
         if not self._wants(memory, args, kwargs):
             return await self.function(*args, **kwargs)
-        flight = Flight()
+        lead = Lead(memory, key, Flight())
         while True:
-            state, found = memory.begin(key, flight)
+            state, found = lead.begin()
             if state == LEAD:
-                flight.depart()
+                lead.flight.depart()
                 try:
                     value = await self.function(*args, **kwargs)
                 except BaseException as error:
-                    self.fail(memory, key, flight, error)
+                    self.fail(lead, error)
                     raise
-                return self.succeed(memory, key, flight, value, args, kwargs)
+                return self.succeed(lead, value, args, kwargs)
             if state == JOIN:
                 if found.is_orphan():
                     memory.abandon(key, found)
@@ -108,7 +109,7 @@ class Loader:
             mark("hit")
             if state == REFRESH:
                 mark("stale")
-                self._refresh_async(memory, key, flight, args, kwargs)
+                self._refresh_async(lead, args, kwargs)
             return self._share((found, state == FAILED))
 
     def _wants(self, memory, args, kwargs):
@@ -117,34 +118,32 @@ class Loader:
         memory.count_miss()
         return self.when is None or self.when(*args, **kwargs)
 
-    def succeed(self, memory, key, flight, value, args, kwargs):
+    def succeed(self, lead, value, args, kwargs):
         """Store what the function returned, and wake the waiters. What the leader returns."""
         try:
-            flight.arrive()
+            lead.flight.arrive()
             self.counts.loads += 1
-            self.counts.load_time += time.perf_counter() - flight.begun
-            returned = self._store(memory, key, flight, value, args, kwargs)
-        except BaseException:
-            self._land(memory, key, flight)
-            raise
-        flight.land()
-        return returned
+            self.counts.load_time += time.perf_counter() - lead.flight.begun
+            return self._store(lead, value, args, kwargs)
+        finally:
+            lead.land()
 
-    def fail(self, memory, key, flight, error):
+    def fail(self, lead, error):
         """The function raised: waiters get the error too, unless it concerns the leader alone (it was cancelled)."""
+        flight = lead.flight
         try:
             flight.arrive()
             self.counts.errors += 1
             if isinstance(error, Exception):
                 flight.outcome = (error, True)
                 if self.keeping.errors is not None:
-                    memory.settle(key, flight, error, failed=True, fresh=self.keeping.errors)
+                    lead.memory.settle(lead.key, flight, error, failed=True, fresh=self.keeping.errors)
         finally:
-            self._land(memory, key, flight)
+            lead.land()
 
-    def _store(self, memory, key, flight, value, args, kwargs):
-        """Take the flight out of the memory, with or without a value. What the leader returns."""
-        keeping = self.keeping
+    def _store(self, lead, value, args, kwargs):
+        """Store a value, and share it with those who wait. What the leader returns."""
+        keeping, memory, key, flight = self.keeping, lead.memory, lead.key, lead.flight
         if type(value) in _CONSUMED:
             warn_once(
                 self,
@@ -152,7 +151,6 @@ class Loader:
                 f"a {type(value).__name__} is not kept, because it can be consumed once only: memoize the coroutine "
                 "function itself, or return a list instead of a generator",
             )
-            memory.abandon(key, flight)
             return value
         try:
             kept = value if keeping.snapshot is None else keeping.snapshot(value)
@@ -161,15 +159,13 @@ class Loader:
             name = f"{kind.__module__}.{kind.__qualname__}"
             warn_once(self, kind, f"results of type {name} are not kept, because they cannot be copied: {error!r}")
             flight.outcome = (value, False)
-            memory.abandon(key, flight)
             return value
-        life = keeping.life_of(value)
         tags = keeping.tags(*args, **kwargs) if callable(keeping.tags) else keeping.tags
         settled = memory.settle(
             key,
             flight,
             kept,
-            fresh=life,
+            fresh=keeping.life_of(value),
             stale=keeping.stale,
             weight=1 if keeping.weigh is None else keeping.weigh(key.parts, kept),
             tags=list(tags),
@@ -186,54 +182,45 @@ class Loader:
             raise value.with_traceback(None)
         return value if self.keeping.copy is None else self.keeping.copy(value)
 
-    def _land(self, memory, key, flight):
-        """End a flight that may have stored nothing."""
-        try:
-            memory.abandon(key, flight)
-        finally:
-            flight.land()
-
-    def _refresh(self, memory, key, flight, args, kwargs):
+    def _refresh(self, lead, args, kwargs):
         self.counts.refreshes += 1
         refresh = threading.Thread(
-            target=self._refresh_now, args=(memory, key, flight, args, kwargs), name="scrubjay-refresh", daemon=True
+            target=self._refresh_now, args=(lead, args, kwargs), name="scrubjay-refresh", daemon=True
         )
         try:
             refresh.start()
         except RuntimeError:
             # No more threads, or the interpreter is shutting down: the stale value has to do.
-            self._land(memory, key, flight)
+            lead.land()
 
-    def _refresh_now(self, memory, key, flight, args, kwargs):
-        flight.depart()
+    def _refresh_now(self, lead, args, kwargs):
+        lead.flight.depart()
         try:
             value = self.function(*args, **kwargs)
-        except BaseException as error:
-            self._refresh_failed(memory, key, flight, error)
+        except BaseException:
+            self._refresh_failed(lead)
         else:
-            self.succeed(memory, key, flight, value, args, kwargs)
+            self.succeed(lead, value, args, kwargs)
 
-    def _refresh_async(self, memory, key, flight, args, kwargs):
+    def _refresh_async(self, lead, args, kwargs):
         self.counts.refreshes += 1
-        refresh = asyncio.get_running_loop().create_task(self._refresh_now_async(memory, key, flight, args, kwargs))
+        refresh = asyncio.get_running_loop().create_task(self._refresh_now_async(lead, args, kwargs))
         _refreshes.add(refresh)
         refresh.add_done_callback(_refreshes.discard)
-        # A task that is cancelled before its first step never comes to landing its flight.
-        refresh.add_done_callback(lambda _: self._land(memory, key, flight))
 
-    async def _refresh_now_async(self, memory, key, flight, args, kwargs):
-        flight.depart()
+    async def _refresh_now_async(self, lead, args, kwargs):
+        lead.flight.depart()
         try:
             value = await self.function(*args, **kwargs)
         except BaseException as error:
-            self._refresh_failed(memory, key, flight, error)
+            self._refresh_failed(lead)
             if not isinstance(error, Exception):
                 raise
         else:
-            self.succeed(memory, key, flight, value, args, kwargs)
+            self.succeed(lead, value, args, kwargs)
 
-    def _refresh_failed(self, memory, key, flight, error):
+    def _refresh_failed(self, lead):
         """The stale value stays for as long as it may be served; then callers see the error themselves."""
-        flight.arrive()
+        lead.flight.arrive()
         self.counts.errors += 1
-        self._land(memory, key, flight)
+        lead.land()
