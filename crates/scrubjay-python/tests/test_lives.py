@@ -79,31 +79,29 @@ def test_expired_results_are_dropped_without_a_maintenance_call():
     assert memo.stats().expirations == 1
 
 
-def test_a_stale_result_is_handed_out_while_one_caller_refreshes_it():
-    source = Source(ttl=10, stale=5)
-    refreshed = threading.Event()
-    run = source.run
-    source.memo()
-    source.clock.advance(12)
-    loader = source.memo._parts.loader
-    release = threading.Event()
-
-    def slow(*args):
-        release.wait(10)
-        try:
-            return run(*args)
-        finally:
-            threading.Timer(0, refreshed.set).start()
-
-    loader.function = slow
-    assert [source.memo() for _ in range(5)] == [1] * 5
-    assert loader.counts.refreshes == 1
-    release.set()
-    assert refreshed.wait(10)
+def finish_refreshes():
     for thread in threading.enumerate():
         if thread.name == "scrubjay-refresh":
-            thread.join(10)
-    assert source.memo() == 2 and source.runs == 2
+            thread.join(20)
+
+
+def test_a_stale_result_is_handed_out_while_one_caller_refreshes_it():
+    clock, runs, release = ManualClock(), [], threading.Event()
+
+    @memoize(ttl=10, stale=5, clock=clock)
+    def function():
+        runs.append(1)
+        if len(runs) > 1:
+            assert release.wait(20)
+        return len(runs)
+
+    assert function() == 1
+    clock.advance(12)
+    assert [function() for _ in range(5)] == [1] * 5
+    assert function.stats().refreshes == 1
+    release.set()
+    finish_refreshes()
+    assert function() == 2 and len(runs) == 2
 
 
 def test_after_its_staleness_a_result_is_loaded_by_the_caller():
@@ -119,9 +117,7 @@ def test_a_refresh_that_fails_leaves_the_stale_result_until_it_is_over():
     source.error = OSError("down")
     source.clock.advance(11)
     assert source.memo() == 1
-    for thread in threading.enumerate():
-        if thread.name == "scrubjay-refresh":
-            thread.join(10)
+    finish_refreshes()
     assert source.memo() == 1
     source.clock.advance(4)
     with pytest.raises(OSError, match="down"):

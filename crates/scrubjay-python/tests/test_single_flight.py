@@ -1,5 +1,6 @@
 """Once: concurrent callers of one key share one run. No hang: a run that would wait for itself computes."""
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -168,7 +169,7 @@ def test_cycles_through_two_functions_and_a_cache_compute():
         assert {result.result(WAIT) for result in results} == {"end"}
 
 
-def test_a_waiter_that_is_interrupted_leaves_the_others_alone(monkeypatch):
+def test_a_waiter_that_is_interrupted_leaves_the_others_alone():
     gate = Gate()
 
     @memoize
@@ -176,22 +177,27 @@ def test_a_waiter_that_is_interrupted_leaves_the_others_alone(monkeypatch):
         gate.pass_through()
         return 1
 
-    with ThreadPoolExecutor(2) as pool:
-        leader = pool.submit(function)
-        assert gate.begun.wait(WAIT)
-        waiter = pool.submit(function)
-        wait_until_waiting(function, 1)
-        import signal
-        import time
+    def interrupt(number, frame):
+        raise TimeoutError
 
-        # The interrupt comes while this thread waits.
-        signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError()))
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(TimeoutError):
-            function()
-        gate.opened.set()
-        assert (leader.result(WAIT), waiter.result(WAIT), function()) == (1, 1, 1)
-        assert time
+    def interrupt_the_main_thread():
+        wait_until_waiting(function, 2)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            leader = pool.submit(function)
+            assert gate.begun.wait(WAIT)
+            waiter = pool.submit(function)
+            wait_until_waiting(function, 1)
+            pool.submit(interrupt_the_main_thread)
+            with pytest.raises(TimeoutError):
+                function()
+            gate.opened.set()
+            assert (leader.result(WAIT), waiter.result(WAIT), function()) == (1, 1, 1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("step", ["depart", "arrive"])
