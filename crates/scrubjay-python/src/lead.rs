@@ -15,7 +15,6 @@ use crate::object::{Guarded, Obj};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit, ffi};
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[pyclass(frozen, module = "scrubjay._native")]
@@ -93,15 +92,13 @@ impl Drop for Lead {
 }
 
 /// Flights whose waiters could not be woken yet.
-static POSTPONED: OnceLock<Guarded<Vec<Obj>>> = OnceLock::new();
+static POSTPONED: Guarded<Vec<Obj>> = Guarded::new(Vec::new());
 
 fn wake_or_postpone(py: Python<'_>, flight: Obj) {
     if flight.as_py().call_method0(py, "land").is_ok() {
         return;
     }
-    POSTPONED
-        .get_or_init(|| Guarded::new(Vec::new()))
-        .with(|postponed| postponed.push(flight));
+    POSTPONED.with(|postponed| postponed.push(flight));
     // SAFETY: the function takes no argument. If the interpreter's list is full, those on it run `wake_postponed` too.
     unsafe { ffi::Py_AddPendingCall(Some(wake_postponed), std::ptr::null_mut()) };
 }
@@ -109,10 +106,7 @@ fn wake_or_postpone(py: Python<'_>, flight: Obj) {
 extern "C" fn wake_postponed(_: *mut c_void) -> c_int {
     // SAFETY: the interpreter calls this from its loop, attached.
     let py = unsafe { Python::assume_attached() };
-    let flights = POSTPONED
-        .get()
-        .map(|postponed| postponed.with(std::mem::take));
-    for flight in flights.into_iter().flatten() {
+    for flight in POSTPONED.with(std::mem::take) {
         wake_or_postpone(py, flight);
     }
     0

@@ -6,6 +6,7 @@
 mod clock;
 mod counters;
 mod digest;
+mod flight;
 mod key;
 mod lead;
 mod lru;
@@ -30,6 +31,8 @@ mod _native {
     use super::clock::ManualClock;
     #[pymodule_export]
     use super::digest::digest;
+    #[pymodule_export]
+    use super::flight::{Flight, forked};
     #[pymodule_export]
     use super::lead::Lead;
     #[pymodule_export]

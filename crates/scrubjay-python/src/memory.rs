@@ -12,7 +12,8 @@ use crate::shelf::{Begun, Settled, Shelf, Value};
 use crate::table::{Place, key_objects, lookup};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyWeakrefReference};
+use pyo3::sync::critical_section::with_critical_section;
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, ffi};
 use std::sync::Arc;
 
@@ -75,9 +76,29 @@ impl Memory {
         Self::with_counters(capacity, self.clock.clone(), counters, Some(owner.unbind()))
     }
 
-    /// Whether it was made for this instance.
-    fn is_of(&self, instance: &Bound<'_, PyAny>) -> bool {
-        self.belongs_to(instance.py(), instance.as_ptr())
+    /// Puts this memory into the dictionary of the instance that it was made for, unless another one that was made for it is
+    /// there: returns the one that is in there then. A copy of an instance comes with the memory of that one.
+    fn install<'py>(
+        slf: &Bound<'py, Self>,
+        attributes: &Bound<'py, PyDict>,
+        attribute: &Bound<'py, PyAny>,
+        instance: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        with_critical_section(attributes.as_any(), || {
+            // It is kept until the section is over, because dropping it may run any code.
+            let found = attributes.get_item(attribute)?;
+            let memory = found.as_ref().and_then(|found| found.cast::<Self>().ok());
+            match memory {
+                Some(memory) if memory.get().belongs_to(slf.py(), instance.as_ptr()) => {
+                    Ok((memory.clone().into_any(), None))
+                }
+                _ => {
+                    attributes.set_item(attribute, slf)?;
+                    Ok((slf.clone().into_any(), found))
+                }
+            }
+        })
+        .map(|(memory, _replaced)| memory)
     }
 
     /// The key of a single object, compared as a dictionary does.

@@ -114,7 +114,7 @@ pub(crate) struct Guarded<T> {
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
-    pub(crate) fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self {
             #[cfg(Py_GIL_DISABLED)]
             lock: std::sync::Mutex::new(()),

@@ -4,6 +4,7 @@ import asyncio
 import collections.abc
 import gc
 import inspect
+import itertools
 import sys
 import threading
 
@@ -354,3 +355,46 @@ def test_blocking_a_loop_on_its_own_task_is_refused():
         assert await task == "task"
 
     run(main())
+
+
+def test_runs_that_the_collector_ends_do_not_disturb_those_who_wait():
+    class Pause:
+        def __await__(self):
+            yield
+
+    class Cycle:
+        pass
+
+    @memoize
+    async def abandoned(n):
+        await Pause()
+
+    def abandon():
+        cycle = Cycle()
+        cycle.me, cycle.run = cycle, abandoned(next(numbers))
+        cycle.run.send(None)
+
+    cache, barrier, numbers, before = Cache(), threading.Barrier(4), itertools.count(), gc.get_threshold()
+
+    def ask():
+        for n in range(200):
+            barrier.wait(WAIT)
+            abandon()
+            assert cache.get_or_compute(n, lambda n=n: [Cycle() for _ in range(20)] and n) == n
+
+    gc.set_threshold(1, 1, 1)
+    try:
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+        assert not any(thread.is_alive() for thread in threads)
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    # Had a flight stayed, this would wait for it, which needs a loop.
+    for n in range(next(numbers)):
+        pending = abandoned(n)
+        pending.send(None)
+        pending.close()

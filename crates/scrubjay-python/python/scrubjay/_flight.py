@@ -4,10 +4,8 @@ The first caller to miss leads a flight; later ones join it and wait. Threads wa
 future of their own loop, and both may wait for the same flight. Whatever a leader does, its flight lands and everyone who
 waits is woken; a flight that brought nothing leaves its waiters to begin again, and one of them leads.
 
-Who waits for whom is a graph of flights: a flight is blocked on those that callers inside its load wait for. A wait that
-would close a cycle is refused, and the caller computes for itself: recursion ends as it would without a cache.
-
-The one lock here guards that graph and the lists of waiters. No code of the user's runs under it.
+The native flight knows who waits, and refuses a wait that would close a cycle: then the caller computes for itself, and
+recursion ends as it would without a cache.
 """
 
 import asyncio
@@ -16,35 +14,21 @@ import threading
 import time
 from contextvars import ContextVar
 
-from scrubjay._lock import Lock
+from scrubjay import _native
 
 # The flights whose loads the current code runs inside of, outermost first. Tasks and `asyncio.to_thread` inherit it.
-_inside = ContextVar("scrubjay_flights", default=())
-
-_lock = Lock()
-# Grows in a child process: flights of the parent have no leader there.
-_generation = 0
-
-
-def _after_fork():
-    global _generation
-    _generation += 1
-
+_inside: ContextVar[tuple[_native.Flight, ...]] = ContextVar("scrubjay_flights", default=())
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_native.forked)
 
 
-class Flight:
+class Flight(_native.Flight):
     """One load. Its leader departs before it runs the function, arrives after it, and lands when all is stored."""
 
-    __slots__ = ("_blocked_on", "_generation", "_token", "_waiters", "begun", "landed", "outcome", "thread")
+    __slots__ = ("_token", "begun", "outcome", "thread")
 
     def __init__(self):
-        self._generation = _generation
-        self.landed = False
-        self._waiters = []
-        self._blocked_on = []
         self._token = None
         self.thread = None
         self.begun = 0.0
@@ -67,18 +51,6 @@ class Flight:
                 # A coroutine that the collector closes ends in another context than it began in.
                 pass
 
-    def land(self):
-        """Wake everyone who waits."""
-        with _lock.raw:
-            self.landed = True
-            waiters, self._waiters = self._waiters, []
-        for wake in waiters:
-            wake()
-
-    def is_orphan(self):
-        """Whether it belongs to the process that this one was forked from."""
-        return self._generation != _generation
-
     def wait(self):
         """Wait until it landed. False, at once, if that would be for ever."""
         if self.thread == threading.get_ident():
@@ -86,13 +58,13 @@ class Flight:
             return False
         landed = threading.Lock()
         landed.acquire()
-        path = self._join(landed.release)
-        if path is None:
-            return self._has_landed()
+        inside, wake = _inside.get(), landed.release
+        if not self.join(inside, wake):
+            return self.landed
         try:
             landed.acquire()
         finally:
-            self._leave(landed.release, path)
+            self.leave(inside, wake)
         return True
 
     async def wait_async(self):
@@ -101,54 +73,18 @@ class Flight:
         landed = loop.create_future()
 
         def wake():
-            try:
+            # Nobody waits any more where the loop was closed.
+            if not loop.is_closed():
                 loop.call_soon_threadsafe(_finish, landed)
-            except RuntimeError:
-                # The loop of the waiter was closed: nobody waits there any more.
-                pass
 
-        path = self._join(wake)
-        if path is None:
-            return self._has_landed()
+        inside = _inside.get()
+        if not self.join(inside, wake):
+            return self.landed
         try:
             await landed
         finally:
-            self._leave(wake, path)
+            self.leave(inside, wake)
         return True
-
-    def _join(self, wake):
-        """Register a waiter; None if it has landed, or if waiting would be for ever."""
-        inside = _inside.get()
-        with _lock.raw:
-            if self.landed or self._leads_to(inside):
-                return None
-            for flight in inside:
-                flight._blocked_on.append(self)
-            self._waiters.append(wake)
-        return inside
-
-    def _leave(self, wake, inside):
-        with _lock.raw:
-            for flight in inside:
-                flight._blocked_on.remove(self)
-            if wake in self._waiters:
-                self._waiters.remove(wake)
-
-    def _has_landed(self):
-        with _lock.raw:
-            return self.landed
-
-    def _leads_to(self, inside):
-        """Whether this flight is, or waits for, one of these. Called under the lock."""
-        seen, todo = set(), [self]
-        while todo:
-            flight = todo.pop()
-            if flight in inside:
-                return True
-            if flight not in seen:
-                seen.add(flight)
-                todo.extend(flight._blocked_on)
-        return False
 
 
 def _finish(future):

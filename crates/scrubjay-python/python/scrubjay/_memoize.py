@@ -9,7 +9,6 @@ import weakref
 from scrubjay import _native
 from scrubjay._content import content
 from scrubjay._load import Loader
-from scrubjay._lock import Lock
 from scrubjay._lru import CacheInfo
 from scrubjay._options import Keeping, capacity
 from scrubjay._stats import stats_of
@@ -17,8 +16,6 @@ from scrubjay._trace import traced
 from scrubjay._warn import warn_once
 
 _numbers = itertools.count(1)
-# Guards that an instance gets one memory, whoever asks at the same time.
-_attaching = Lock()
 
 
 def memoize(
@@ -252,14 +249,7 @@ def _attach(parts, instance):
     attributes = None if isinstance(instance, type) else getattr(instance, "__dict__", None)
     if type(attributes) is not dict:
         return _memory_beside(parts, instance)
-    memory = parts.memory.child(owner)
-    with _attaching.raw:
-        found = attributes.get(parts.attribute)
-        # A copy of an instance comes with the memory of that one. `found` keeps it from being dropped in here.
-        if found is not None and found.is_of(instance):
-            memory = found
-        else:
-            attributes[parts.attribute] = memory
+    memory = parts.memory.child(owner).install(attributes, parts.attribute, instance)
     parts.memories.add(memory)
     return memory
 

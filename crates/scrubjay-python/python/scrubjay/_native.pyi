@@ -2,9 +2,24 @@ from collections.abc import Callable
 from typing import Any, Final, final
 from weakref import ref
 
+from typing_extensions import Self, disjoint_base
+
 __all__ = [
-    "Key", "Lead", "ManualClock", "Memory", "NoEntry", "__version__", "digest", "keep_in_instances", "lru_cache_wrapper",
-    "make_memo", "memo", "ready", "recording",
+    "Flight",
+    "Key",
+    "Lead",
+    "ManualClock",
+    "Memory",
+    "NoEntry",
+    "__version__",
+    "digest",
+    "forked",
+    "keep_in_instances",
+    "lru_cache_wrapper",
+    "make_memo",
+    "memo",
+    "ready",
+    "recording",
 ]  # fmt: skip
 
 __version__: Final[str]
@@ -25,7 +40,7 @@ class Key:
 @final
 class Memory:
     def __new__(cls, capacity: int | None = None, clock: ManualClock | None = None) -> Memory: ...
-    def is_of(self, instance: Any) -> bool: ...
+    def install(self, attributes: dict[str, Any], attribute: str, instance: Any) -> Memory: ...
     def child(self, owner: ref[Any]) -> Memory: ...
     @staticmethod
     def key(object: Any) -> Key: ...
@@ -73,6 +88,16 @@ class Memory:
     def counts(self) -> tuple[int, int, int, int, int, int, int]: ...
     def __len__(self) -> int: ...
     def __reduce__(self) -> tuple[type[Memory], tuple[int | None]]: ...
+
+@disjoint_base
+class Flight:
+    def __new__(cls) -> Self: ...
+    @property
+    def landed(self) -> bool: ...
+    def is_orphan(self) -> bool: ...
+    def join(self, inside: tuple[Flight, ...], wake: Callable[[], Any]) -> bool: ...
+    def leave(self, inside: tuple[Flight, ...], wake: Callable[[], Any]) -> None: ...
+    def land(self) -> None: ...
 
 @final
 class Lead:
@@ -129,6 +154,7 @@ class ready:
     def throw(self, type: Any, value: Any = ..., traceback: Any = ..., /) -> Any: ...
     def close(self) -> None: ...
 
+def forked() -> None: ...
 def digest(object: Any) -> bytes: ...
 def make_memo(
     *,
