@@ -4,6 +4,7 @@
 //! No section of `object::Guarded` runs Python code, so no lock of this module is ever held while the user's code runs.
 
 mod clock;
+mod codec;
 mod counters;
 mod digest;
 mod flight;
@@ -16,6 +17,7 @@ mod object;
 mod ready;
 mod shape;
 mod shelf;
+mod store;
 mod table;
 mod wrapper;
 
@@ -30,6 +32,8 @@ mod _native {
     #[pymodule_export]
     use super::clock::ManualClock;
     #[pymodule_export]
+    use super::codec::{decode, encode};
+    #[pymodule_export]
     use super::digest::digest;
     #[pymodule_export]
     use super::flight::{Flight, forked};
@@ -39,6 +43,8 @@ mod _native {
     use super::memo::{keep_in_instances, make_memo, recording};
     #[pymodule_export]
     use super::memory::{Memory, PyKey};
+    #[pymodule_export]
+    use super::store::{EntryHead, Fence, Heads, Record, Report, Store, StoreLead, key_digest};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,20 +1,32 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, final
 from weakref import ref
 
 from typing_extensions import Self, disjoint_base
 
 __all__ = [
+    "Fence",
     "Flight",
+    "Head",
+    "Heads",
     "Key",
     "Lead",
     "ManualClock",
     "Memory",
     "NoEntry",
+    "Record",
+    "Report",
+    "Store",
+    "StoreLead",
     "__version__",
+    "decode",
     "digest",
+    "encode",
     "forked",
     "keep_in_instances",
+    "key_digest",
     "lru_cache_wrapper",
     "make_memo",
     "memo",
@@ -176,3 +188,157 @@ def make_memo(
 ) -> memo: ...
 def keep_in_instances(memo: memo, attribute: str, attach: Callable[[Any], Memory | None]) -> None: ...
 def recording(begins: bool) -> None: ...
+
+@final
+class Fence: ...
+
+@final
+class StoreLead:
+    def release(self) -> None: ...
+    def __enter__(self) -> StoreLead: ...
+    def __exit__(self, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None: ...
+
+@final
+class Head:
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def codec(self) -> int: ...
+    @property
+    def tags(self) -> list[str]: ...
+    @property
+    def written(self) -> float: ...
+    @property
+    def expires(self) -> float | None: ...
+    @property
+    def is_fresh(self) -> bool: ...
+    @property
+    def is_failure(self) -> bool: ...
+    @property
+    def load_cost(self) -> float: ...
+    @property
+    def len(self) -> int: ...
+    @property
+    def stored_bytes(self) -> int: ...
+    @property
+    def description(self) -> bytes: ...
+
+@final
+class Record:
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def function(self) -> str: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def codec(self) -> int: ...
+    @property
+    def tags(self) -> list[str]: ...
+    @property
+    def written(self) -> float: ...
+    @property
+    def expires(self) -> float | None: ...
+    @property
+    def is_fresh(self) -> bool: ...
+    @property
+    def is_failure(self) -> bool: ...
+    @property
+    def load_cost(self) -> float: ...
+    @property
+    def len(self) -> int: ...
+    @property
+    def stored_bytes(self) -> int: ...
+    @property
+    def description(self) -> bytes: ...
+    @property
+    def payload(self) -> bytes: ...
+
+@final
+class Heads:
+    def __iter__(self) -> Heads: ...
+    def __next__(self) -> Head: ...
+
+@final
+class Report:
+    @property
+    def entries(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
+    @property
+    def damaged(self) -> list[str]: ...
+    @property
+    def index(self) -> list[str]: ...
+    @property
+    def is_sound(self) -> bool: ...
+
+@final
+class Store:
+    """A folder that many threads and processes share.
+
+    `capacity_bytes` bounds what the folder takes. With `write_through`, `put` returns after the entry was committed, else it
+    is queued for a thread that commits within about 5 ms. `durability="sync"` makes commits survive a power loss.
+    Errors: `ValueError` for options, `OSError` for what the disk did. A lookup that fails is a miss.
+    """
+
+    def __new__(
+        cls,
+        directory: str | Path,
+        *,
+        capacity_bytes: int = 1073741824,
+        durability: str = "process",
+        write_through: bool = False,
+        allow_network: bool = False,
+    ) -> Store: ...
+    @property
+    def directory(self) -> Path: ...
+    def get(self, digest: bytes, *, stale: bool = False, expired: bool = False) -> Record | None:
+        """The record of a digest, unless it is expired. `OSError` if a value file is damaged."""
+
+    def put(
+        self,
+        digest: bytes,
+        payload: bytes,
+        *,
+        function: str = "",
+        code: str = "",
+        codec: int = 0,
+        tags: list[str] = ...,
+        expires: float | None = None,
+        stale_until: float | None = None,
+        written: float | None = None,
+        load_cost: float = 0.0,
+        description: bytes | None = None,
+        failure: bool = False,
+        replaces: bool = False,
+        fence: Fence | None = None,
+    ) -> None:
+        """Store a payload of up to 64 MiB. Times are seconds since 1970; `load_cost` is in seconds."""
+
+    def fence(self) -> Fence:
+        """The point in the store's history at which a load begins."""
+
+    def try_lead(self, digest: bytes) -> StoreLead | None:
+        """Become the leader of a key among all threads and processes; None if somebody else is."""
+
+    def lead(self, digest: bytes, timeout: float | None = None) -> StoreLead | None:
+        """As `try_lead`, but wait: None once there is an entry, or after `timeout` seconds."""
+
+    def invalidate(self, digest: bytes) -> int: ...
+    def invalidate_tag(self, tag: str) -> int: ...
+    def invalidate_function(self, name: str) -> int: ...
+    def clear(self) -> int: ...
+    def flush(self) -> None: ...
+    def __iter__(self) -> Iterator[Head]: ...
+    def stats(self) -> dict[str, Any]: ...
+    def verify(self, progress: Callable[[int, int], object] | None = None) -> Report: ...
+
+def key_digest(namespace: str, key: bytes) -> bytes: ...
+def encode(value: Any, reduce: Callable[[Any], tuple[str, Any]] | None) -> bytes: ...
+def decode(payload: bytes, restore: Callable[[str, Any], Any] | None) -> Any: ...
