@@ -3,6 +3,7 @@
 //! Invariants: one per folder and process; a forked child, and a process whose folder was deleted or set aside, opens
 //! anew and leaves the old one alone.
 
+use std::io::Write as _;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -133,7 +134,12 @@ impl Shared {
         if !self.logged.swap(true, Ordering::Relaxed) {
             let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
             let (path, cause) = (self.directory.path().display(), cause.unwrap_or_default());
-            eprintln!("scrubjay: {path}: {error}{cause}; answers are computed meanwhile");
+            // Not `eprintln!`: it panics where the stream cannot be written to, such as a file on the same full disk.
+            let mut stream = std::io::stderr().lock();
+            let _ = writeln!(
+                stream,
+                "scrubjay: {path}: {error}{cause}; answers are computed meanwhile"
+            );
         }
     }
 
