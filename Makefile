@@ -1,4 +1,4 @@
-# The only list of commands. CI calls `make check` and `make test`, nothing else.
+# The only list of commands. CI calls `make check`, `make test` and `make test-dspy`, nothing else.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -11,7 +11,7 @@ ROUNDS ?= 9
 WITH_DISK := -p scrubjay -p scrubjay-cli --features scrubjay/disk
 COMMAND_TESTS := $(patsubst crates/scrubjay-cli/tests/%.rs,--test %,$(wildcard crates/scrubjay-cli/tests/*.rs))
 
-.PHONY: help tools demo test test-python check bench bench-python interleavings sanitize memcheck stress fuzz soak stack clean
+.PHONY: help tools demo test test-python test-dspy check bench bench-python interleavings sanitize memcheck stress fuzz soak stack clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: tools ## Run every test that CI runs
 
 test-python: tools ## Build the Python package for every CPython found here, and test each build
 	scripts/test-python
+
+test-dspy: tools ## Test scrubjay.dspy with real DSPy, litellm and openai against a server of the tests
+	scripts/test-dspy
 
 stack: ## Measure what memoization adds to the stack and to the heap, in release builds
 	$(CARGO) test --release -p scrubjay --test stack_depth -- --nocapture

@@ -51,8 +51,8 @@ class Flight(_native.Flight):
                 # A coroutine that the collector closes ends in another context than it began in.
                 pass
 
-    def wait(self):
-        """Wait until it landed. False, at once, if that would be for ever."""
+    def wait(self, timeout=None):
+        """Wait until it landed. False, at once, if that would be for ever, and False after `timeout` seconds."""
         if self.thread == threading.get_ident():
             # Its leader is further up this thread's stack, or a task of the loop that this thread would block.
             return False
@@ -62,10 +62,9 @@ class Flight(_native.Flight):
         if not self.join(inside, wake):
             return self.landed
         try:
-            landed.acquire()
+            return landed.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
         finally:
             self.leave(inside, wake)
-        return True
 
     async def wait_async(self):
         """As `wait`, for a task."""
