@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 USES = Path(__file__).with_name("typing_uses.py")
+STORE_USES = Path(__file__).with_name("typing_uses_of_the_store.py")
 
 
 def run(checker, *arguments, folder):
@@ -23,17 +24,19 @@ def run(checker, *arguments, folder):
 
 @pytest.mark.timeout(300)
 def test_users_code_passes_mypy(tmp_path):
-    run("mypy", "--strict", str(shutil.copy(USES, tmp_path)), folder=tmp_path)
+    copies = [str(shutil.copy(uses, tmp_path)) for uses in (USES, STORE_USES)]
+    run("mypy", "--strict", *copies, folder=tmp_path)
 
 
 @pytest.mark.timeout(300)
 def test_users_code_passes_pyright(tmp_path):
-    shutil.copy(USES, tmp_path)
-    config = {"typeCheckingMode": "strict", "include": [USES.name]}
+    copies = [Path(shutil.copy(uses, tmp_path)).name for uses in (USES, STORE_USES)]
+    config = {"typeCheckingMode": "strict", "include": copies}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
     run("pyright", "--pythonpath", sys.executable, folder=tmp_path)
 
 
 @pytest.mark.timeout(300)
 def test_the_stubs_are_what_is_there(tmp_path):
-    run("mypy.stubtest", "scrubjay", folder=tmp_path)
+    config = Path(__file__).parents[1] / "pyproject.toml"
+    run("mypy.stubtest", "--mypy-config-file", str(config), "scrubjay", folder=tmp_path)
