@@ -368,6 +368,12 @@ fn costly(value: u64) -> u64 {
     value
 }
 
+/// Leaves no room on a disk, not even for something small.
+fn take_all_room(disk: &Path) {
+    let rest = std::fs::File::create(disk.join("rest")).unwrap();
+    std::io::copy(&mut std::io::repeat(0), &mut &rest).unwrap_err();
+}
+
 #[test]
 fn a_full_disk_is_a_counted_failure_and_what_was_stored_is_still_right() {
     let folder = Folder::new("full");
@@ -387,7 +393,34 @@ fn a_full_disk_is_a_counted_failure_and_what_was_stored_is_still_right() {
             assert!(found == Some(payload(n)), "entry {n}");
         }
         assert!(store.stats().unwrap().failures > 0);
+        take_all_room(&disk);
+        // The log has room of its own, until that is full too.
+        let full = (10_000..20_000).find(|n| store.put(record(*n), b"small").is_err());
+        full.expect("the log has no more room than the disk");
         computes(store);
+    }
+    unmount(&disk);
+}
+
+#[test]
+fn an_entry_is_said_to_be_untrue_although_the_disk_is_full() {
+    let folder = Folder::new("full-invalidation");
+    let disk = folder.0.join("disk");
+    if !mount(&disk, "size=4m") {
+        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+        return;
+    }
+    {
+        let store = open(&disk);
+        store.put(record(0), &payload(0)).unwrap();
+        let failed = (1..4_000).find(|n| store.put(record(*n), &payload(*n)).is_err());
+        failed.expect("4 MiB are less than what was written");
+        take_all_room(&disk);
+        assert!(store.get(&name(0)).is_some());
+        store.invalidate(&name(0)).unwrap();
+        assert!(store.get(&name(0)).is_none());
+        drop(store);
+        assert!(open(&disk).get(&name(0)).is_none());
     }
     unmount(&disk);
 }

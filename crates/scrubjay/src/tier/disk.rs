@@ -7,6 +7,7 @@
 //! A cache uses a store through [`Builder::disk`](crate::Builder::disk).
 
 mod attached;
+mod ballast;
 mod digest;
 mod directory;
 mod encoding;

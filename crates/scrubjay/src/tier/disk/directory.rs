@@ -66,6 +66,10 @@ impl Directory {
         self.0.join("gen")
     }
 
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
     pub(crate) fn usage(&self) -> PathBuf {
         self.0.join("usage")
     }

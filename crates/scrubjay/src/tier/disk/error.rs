@@ -27,6 +27,12 @@ pub(super) fn index(cause: rusqlite::Error) -> Error {
     Error::new(kind, format!("disk tier: {message}")).with_source(cause)
 }
 
+/// Whether the index had no room on its disk.
+pub(super) fn is_full(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.and_then(rusqlite::Error::sqlite_error_code) == Some(rusqlite::ErrorCode::DiskFull)
+}
+
 pub(super) fn value_file(cause: io::Error) -> Error {
     let kind = match cause.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,

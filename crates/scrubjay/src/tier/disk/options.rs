@@ -87,9 +87,14 @@ impl Options {
         self.data_limit() / 2
     }
 
+    /// The room that is kept for a full disk.
+    pub(crate) fn ballast(&self) -> u64 {
+        (self.capacity_bytes / 64).clamp(64 << 10, 512 << 10)
+    }
+
     /// What is left for entries.
     pub(crate) fn data_limit(&self) -> u64 {
-        self.capacity_bytes - self.log_limit() - OVERHEAD
+        self.capacity_bytes - self.log_limit() - self.ballast() - OVERHEAD
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::SystemTime;
 
+use super::ballast::Ballast;
 use super::directory::Directory;
 use super::fork;
 use super::format::{self, Stored, nanos_of};
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) index: ManuallyDrop<Sqlite>,
     pub(super) generation: Generation,
     pub(super) queue: Arc<Queue>,
+    ballast: Ballast,
     pub(super) counters: Counters,
     pub(super) usage: usage::Counts,
     pub(super) fork: u64,
@@ -86,6 +88,7 @@ impl Shared {
         let inode = inode(&directory.index());
         Ok(Arc::new_cyclic(|this| Self {
             usage: usage::Counts::new(directory.usage()),
+            ballast: Ballast::new(directory.ballast(), index.options().ballast()),
             directory,
             options: index.options().clone(),
             index: ManuallyDrop::new(index),
@@ -198,7 +201,10 @@ impl Shared {
         }
         let invalidates = ops.iter().any(|op| matches!(op, Op::Invalidate(_)));
         let durable = invalidates || self.options.durability == Durability::Sync;
-        let applied = self.index.apply(&ops, durable);
+        let mut applied = self.index.apply(&ops, durable);
+        if invalidates && applied.as_ref().is_err_and(error::is_full) && self.ballast.give_up() {
+            applied = self.index.apply(&ops, durable);
+        }
         let applied = applied.inspect_err(|_| {
             let files = ops.iter().filter_map(|op| match op {
                 Op::Put(put) => put.file,
@@ -210,6 +216,7 @@ impl Shared {
         announced.map_err(|cause| error::folder(self.directory.path(), cause))?;
         applied.unnamed.iter().for_each(|id| self.unlink(*id));
         count(&self.counters.written, applied.stored);
+        self.ballast.keep(&self.directory);
         // What was committed is, whether or not the log could be emptied.
         let _ = self
             .index
