@@ -350,8 +350,8 @@ where
         }
         let held = (core.options.hold)(value);
         let pin = core.memory.pin();
-        let reserved = core.make_ready(hash, prepared.as_ref(), &pin);
         let now = core.now_if_timed();
+        let reserved = core.make_ready(hash, prepared.as_ref(), now, &pin);
         let mut locked = core.memory.lock(hash, &pin);
         let old = locked.find(hash, |other| *other == key);
         let overtaken = locked.state.flights.overtake(hash, |other| *other == key);

@@ -92,6 +92,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         &'a self,
         hash: u64,
         prepared: Option<&Prepared>,
+        now: Timestamp,
         pin: &'a Pin<'_>,
     ) -> Reserved<'a> {
         if prepared.is_some_and(Prepared::is_very_heavy) {
@@ -99,7 +100,6 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         }
         let weight = prepared.map_or(0, Prepared::weight);
         let mut victims = Victims::default();
-        let now = self.now_if_timed();
         let reserved = self.memory.reserve(hash, weight, now, pin, &mut victims);
         self.report(&victims, pin);
         reserved

@@ -71,9 +71,12 @@ where
 
     /// Gives the flight back without landing it.
     pub(super) fn disarm(mut self) -> Arc<Flight<K, V>> {
-        self.flight
-            .take()
-            .expect("a leader has its flight until it finishes")
+        self.take_flight()
+    }
+
+    fn take_flight(&mut self) -> Arc<Flight<K, V>> {
+        let flight = self.flight.take();
+        flight.expect("a leader has its flight until it finishes")
     }
 
     /// Begins a load that was queued; false if it was overtaken meanwhile and there is nothing left to do.
@@ -245,15 +248,12 @@ where
         new: Option<(Prepared, Held<V>)>,
         land: impl FnOnce(Landable<V>, Written),
     ) {
+        let flight = self.take_flight();
         let core = &*self.core;
         let pin = core.memory.pin();
         let now = core.now_if_timed();
-        let flight = self
-            .flight
-            .take()
-            .expect("a leader has its flight until it finishes");
         let prepared = new.as_ref().map(|(prepared, _)| prepared);
-        let reserved = core.make_ready(flight.hash, prepared, &pin);
+        let reserved = core.make_ready(flight.hash, prepared, now, &pin);
         let mut locked = core.memory.lock(flight.hash, &pin);
         let is_current = locked.state.flights.remove(&flight);
         let landable = match &new {
@@ -288,10 +288,7 @@ where
 
     /// Takes the flight out of its table without storing anything.
     fn leave(&mut self) -> Landable<V> {
-        let flight = self
-            .flight
-            .take()
-            .expect("a leader has its flight until it finishes");
+        let flight = self.take_flight();
         leave(&self.core, &flight);
         Landable::untagged(&flight)
     }
