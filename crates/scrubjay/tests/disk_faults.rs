@@ -368,6 +368,18 @@ fn costly(value: u64) -> u64 {
     value
 }
 
+/// Bytes that take as much room as they are long.
+fn incompressible(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..3_500).flat_map(|_| next()).collect()
+}
+
 /// Leaves no room on a disk, not even for something small.
 fn take_all_room(disk: &Path) {
     let rest = std::fs::File::create(disk.join("rest")).unwrap();
@@ -421,6 +433,47 @@ fn an_entry_is_said_to_be_untrue_although_the_disk_is_full() {
         assert!(store.get(&name(0)).is_none());
         drop(store);
         assert!(open(&disk).get(&name(0)).is_none());
+    }
+    unmount(&disk);
+}
+
+#[test]
+fn nothing_waits_in_a_journal_while_the_disk_may_have_no_room_for_it_in_the_index() {
+    let folder = Folder::new("nearly-full");
+    let disk = folder.0.join("disk");
+    if !mount(&disk, "size=12m") {
+        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+        return;
+    }
+    {
+        let store = open(&disk);
+        (0..9).for_each(|n| store.put(record(n), &payload(n)).unwrap());
+        assert!(!disk.join("journals").exists());
+    }
+    unmount(&disk);
+}
+
+#[test]
+fn what_an_entry_was_to_replace_is_gone_although_the_disk_had_no_room_for_that() {
+    let folder = Folder::new("full-replace");
+    let disk = folder.0.join("disk");
+    if !mount(&disk, "size=4m") {
+        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+        return;
+    }
+    {
+        let store = Store::open(&disk).unwrap();
+        (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
+        store.flush(Duration::MAX).unwrap();
+        take_all_room(&disk);
+        // Too much for what the log has of its own.
+        for n in 0..3 {
+            let record = record(n).replaces(true);
+            store.put(record, &incompressible(n)).unwrap();
+        }
+        assert!(store.flush(Duration::MAX).is_err(), "the disk is full");
+        assert_eq!((0..3).filter_map(|n| store.get(&name(n))).count(), 0);
+        assert!(store.get(&name(3)).is_some());
     }
     unmount(&disk);
 }

@@ -281,6 +281,7 @@ fn a_folder_that_is_deleted_meanwhile_is_made_anew() {
     let folder = Folder::new("deleted");
     let store = folder.open();
     store.put(record(1), b"v").unwrap();
+    store.put(record(3), b"v").unwrap();
     std::fs::remove_dir_all(&folder.0).unwrap();
     store.put(record(2), b"v").unwrap();
     assert!(value(&store, 2).is_some());

@@ -150,9 +150,19 @@ fn a_closed_store_leaves_a_short_log_to_whoever_opens_it_next() {
         .write_through(true)
         .open(&folder.0)
         .unwrap();
+    let mut state = 7_u64;
     for number in 0..200 {
-        put(&store, number, &[number as u8; 20_000]);
+        // Bytes that cannot be compressed.
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        let bytes: Vec<u8> = (0..20_000).map(|_| next()).collect();
+        put(&store, number, &bytes);
     }
+    store.flush(Duration::MAX).unwrap();
     assert!(log() > 1 << 20);
     drop(store);
     assert!(log() <= 512 << 10, "{} bytes", log());

@@ -19,6 +19,7 @@ pub(crate) mod format;
 pub mod fuzzing;
 mod generation;
 mod index;
+mod journal;
 mod options;
 mod os;
 mod queue;

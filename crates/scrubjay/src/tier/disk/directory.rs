@@ -62,6 +62,10 @@ impl Directory {
         self.0.join("locks")
     }
 
+    pub(crate) fn journals(&self) -> PathBuf {
+        self.0.join("journals")
+    }
+
     pub(crate) fn generation(&self) -> PathBuf {
         self.0.join("gen")
     }
@@ -104,7 +108,14 @@ impl Directory {
         let name = format!("corrupt-{}", nanos_of(SystemTime::now()));
         let aside = self.0.join(name);
         make(&aside)?;
-        for name in ["store.db", "store.db-wal", "store.db-shm", "gen", "v"] {
+        for name in [
+            "store.db",
+            "store.db-wal",
+            "store.db-shm",
+            "gen",
+            "v",
+            "journals",
+        ] {
             match fs::rename(self.0.join(name), aside.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -81,6 +81,14 @@ impl OwnFile {
     }
 }
 
+impl std::ops::Deref for OwnFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
 impl Drop for OwnFile {
     fn drop(&mut self) {
         let _inside = enter();

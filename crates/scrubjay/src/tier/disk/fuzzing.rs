@@ -13,7 +13,7 @@ use super::format::{self, Stored};
 use super::index::Target;
 use super::record::Function;
 use super::values::{self, Checked};
-use super::{generation, index, usage};
+use super::{generation, index, journal, usage};
 
 /// An entry, as it is in the index: once it was written by us, it is read as it was written.
 pub fn record(bytes: &[u8]) {
@@ -83,6 +83,16 @@ pub fn page(bytes: &[u8]) {
     if let Some(page) = bytes.first_chunk() {
         let _ = generation::decode(page);
     }
+}
+
+/// A journal, and a record of one whatever its checksum.
+pub fn journal(bytes: &[u8]) {
+    let read: usize = journal::decode(bytes, 0)
+        .iter()
+        .map(|put| put.bytes.len())
+        .sum();
+    assert!(read <= bytes.len());
+    let _ = journal::parse(bytes, 0);
 }
 
 /// What a process counted, as its slot of the file of counters has it.

@@ -82,7 +82,7 @@ pub(crate) struct News {
 /// One step of a batch.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    Put(Put),
+    Put(Box<Put>),
     Invalidate(Target),
     /// Notes a use of the row.
     Touch {
@@ -99,6 +99,16 @@ pub(crate) enum Op {
         id: i64,
         digest: Digest,
     },
+    /// Forgets how far a journal was applied: it is no longer there.
+    CloseJournal(i64),
+}
+
+/// The place of an entry in a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) journal: i64,
+    /// From 1 on, in the order in which the entries were queued.
+    pub(crate) sequence: u64,
 }
 
 /// An entry as it goes into the index.
@@ -118,6 +128,8 @@ pub(crate) struct Put {
     pub(crate) bucket: i64,
     /// The number of its value file, and that file's size.
     pub(crate) file: Option<(i64, u64)>,
+    /// Where it was noted, so that it is applied once although others may read that too.
+    pub(crate) noted: Option<Noted>,
     pub(crate) bytes: Vec<u8>,
 }
 

@@ -138,8 +138,15 @@ impl StoreBuilder {
         self
     }
 
-    /// Says whether `put` returns after its entry was committed (`true`), or queues it for a thread that commits
-    /// within about 5 ms (`false`, the default). A queued entry is lost if the process dies before.
+    /// Says whether `put` returns after its entry outlives this process and is what every other one finds (`true`), or
+    /// queues it for a thread that commits within about 5 ms (`false`, the default). A queued entry is lost if the
+    /// process dies before.
+    ///
+    /// While no other process has the folder open, an entry under [`LARGE`](super::LARGE) is appended to a journal, which
+    /// whoever opens the folder reads first, and is committed with others a moment later: about a tenth of what a commit
+    /// costs. It is committed at once if somebody else is there, with [`Durability::Sync`], while the disk has less than
+    /// 16 MiB left, and if an invalidation may concern it. A disk that fills up within that moment loses entries, which
+    /// is counted.
     ///
     /// See [`StoreBuilder`] for an example.
     pub fn write_through(mut self, write_through: bool) -> Self {

@@ -14,9 +14,23 @@ use std::path::Path;
 ///
 /// The kernel frees it when the last descriptor of the description is closed, however its process ends.
 pub(crate) fn try_lock_byte(file: &File, offset: i64) -> io::Result<bool> {
-    let lock = one_byte(offset);
+    set_lock(file, &one_byte(libc::F_WRLCK, offset))
+}
+
+/// Tries to lock one byte of a file as others may too; false if another one has it alone.
+pub(crate) fn try_share_byte(file: &File, offset: i64) -> io::Result<bool> {
+    set_lock(file, &one_byte(libc::F_RDLCK, offset))
+}
+
+fn set_lock(file: &File, lock: &libc::flock) -> io::Result<bool> {
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and the kernel only reads `lock`.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    let result = unsafe {
+        libc::fcntl(
+            file.as_raw_fd(),
+            libc::F_OFD_SETLK,
+            std::ptr::from_ref(lock),
+        )
+    };
     if result == 0 {
         return Ok(true);
     }
@@ -29,7 +43,7 @@ pub(crate) fn try_lock_byte(file: &File, offset: i64) -> io::Result<bool> {
 
 /// Whether another open file description has one byte of a file locked.
 pub(crate) fn is_byte_locked(file: &File, offset: i64) -> io::Result<bool> {
-    let mut lock = one_byte(offset);
+    let mut lock = one_byte(libc::F_WRLCK, offset);
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and the kernel writes to `lock` only.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
     match result {
@@ -38,9 +52,9 @@ pub(crate) fn is_byte_locked(file: &File, offset: i64) -> io::Result<bool> {
     }
 }
 
-fn one_byte(offset: i64) -> libc::flock {
+fn one_byte(kind: libc::c_int, offset: i64) -> libc::flock {
     libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: offset,
         l_len: 1,
@@ -52,6 +66,18 @@ fn one_byte(offset: i64) -> libc::flock {
 pub(super) fn close(descriptor: i32) {
     // SAFETY: only called in a forked child, for descriptors whose `File` is never dropped there.
     unsafe { libc::close(descriptor) };
+}
+
+/// How many bytes the file system of `path` has left for this user.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all-zero bytes are a valid `statvfs`, which is plain numbers.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends with a zero byte, and `found` is where the kernel may write.
+    match unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } {
+        0 => Ok(found.f_bavail.saturating_mul(found.f_frsize)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Names the network file system on which `path` is; `None` if it is on none.

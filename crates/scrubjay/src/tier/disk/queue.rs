@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::digest::Digest;
-use super::index::{Applied, Op};
+use super::index::{Applied, Op, Put};
 use super::record::NewRecord;
 use crate::error::{Error, ErrorKind};
 
@@ -29,6 +29,8 @@ pub(super) struct Pending {
     pub(super) payload: Arc<Vec<u8>>,
     pub(super) born: u64,
     pub(super) written: std::time::SystemTime,
+    /// Its row, if that was made already.
+    pub(super) row: Option<Put>,
 }
 
 /// One thing to write.
@@ -125,6 +127,11 @@ impl Queue {
     pub(super) fn unfinished(&self) -> Option<u64> {
         let state = self.state();
         (state.done < state.queued).then_some(state.queued)
+    }
+
+    /// How many writes were applied or failed.
+    pub(super) fn done(&self) -> u64 {
+        self.state().done
     }
 
     /// Applies all that was queued up to a number, unless others do, and says how it went.

@@ -15,7 +15,8 @@ use super::directory::Directory;
 use super::fork;
 use super::format::{self, Stored, nanos_of};
 use super::generation::Generation;
-use super::index::{Applied, Index, Last, Op, Put, Sqlite, Unusable};
+use super::index::{Applied, Index, Last, Op, Put, Sqlite, Target, Unusable};
+use super::journal::{self, Journal};
 use super::queue::{Pending, Queue, Write};
 use super::record::Head;
 use super::tend::{self, Duties};
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) index: ManuallyDrop<Sqlite>,
     pub(super) generation: Generation,
     pub(super) queue: Arc<Queue>,
+    pub(super) journal: Journal,
     ballast: Ballast,
     pub(super) counters: Counters,
     pub(super) usage: usage::Counts,
@@ -86,14 +88,14 @@ impl Shared {
         let generation = Generation::open(&directory.generation())
             .map_err(|cause| error::folder(path, cause))?;
         let inode = inode(&directory.index());
-        Ok(Arc::new_cyclic(|this| Self {
+        let shared = Arc::new_cyclic(|this| Self {
             usage: usage::Counts::new(directory.usage()),
+            journal: Journal::new(&directory, index.options().batch_bytes()),
             ballast: Ballast::new(directory.ballast(), index.options().ballast()),
             directory,
             options: index.options().clone(),
             index: ManuallyDrop::new(index),
             generation,
-
             queue: Arc::new(Queue::new(options.batch_bytes())),
             counters: Counters::default(),
             fork: fork::generation(),
@@ -104,7 +106,20 @@ impl Shared {
             next: OnceLock::new(),
             this: this.clone(),
             inode,
-        }))
+        });
+        shared.replay_journals();
+        Ok(shared)
+    }
+
+    /// Has the index get what other processes promised to keep and had not committed yet.
+    fn replay_journals(&self) {
+        let apply = |ops: Vec<Op>| {
+            let writes: Vec<Write> = ops.into_iter().map(Write::Op).collect();
+            self.apply(&writes).map(drop).map_err(std::io::Error::other)
+        };
+        if let Err(cause) = journal::replay(&self.directory, apply) {
+            self.failed(&error::folder(self.directory.path(), cause));
+        }
     }
 
     /// The one to use: this, or what stands in for it.
@@ -160,19 +175,69 @@ impl Shared {
         self.queue.drain(last, |batch| self.commit(batch))
     }
 
-    /// Commits a write, and those that others queued meanwhile in the same transaction.
-    pub(super) fn commit_with_others(&self, write: Write) -> Result<(), Error> {
-        let (number, _) = self.queue.push(write);
+    /// Returns once an entry outlives this process, and is what every other one finds.
+    pub(super) fn write_through(&self, entry: Pending) -> Result<(), Error> {
+        if !self.may_note(&entry) {
+            let (number, _) = self.queue.push(Write::Entry(Arc::new(entry)));
+            return self.commit_up_to(number);
+        }
+        let row = self.encode(&entry)?;
+        let push = |row| {
+            let row = Some(row);
+            let (number, _) = self
+                .queue
+                .push(Write::Entry(Arc::new(Pending { row, ..entry })));
+            number
+        };
+        let (number, is_kept) = self.journal.note(row, &self.queue, push);
+        if !is_kept || !self.journal.is_alone() {
+            return self.commit_up_to(number);
+        }
+        self.ensure_thread();
+        Ok(())
+    }
+
+    /// Whether an entry can wait for the index in the journal.
+    fn may_note(&self, entry: &Pending) -> bool {
+        let is_small = (entry.payload.len() as u64) < LARGE;
+        // One that an invalidation may have overtaken is found only once the index has decided about it.
+        let is_current =
+            || entry.record.fence.is_none() || entry.born >= self.seen().0.invalidation;
+        is_small
+            && self.options.durability != Durability::Sync
+            && is_current()
+            && self.journal.may_note()
+    }
+
+    /// Commits what was queued up to a number, and what others queued meanwhile in the same transaction.
+    fn commit_up_to(&self, number: u64) -> Result<(), Error> {
         self.queue.apply_up_to(number, |batch| self.commit(batch))
     }
 
     fn commit(&self, batch: &[Write]) -> Result<Applied, Error> {
         self.check_folder();
-        let applied = self.current()?.apply(batch);
+        let current = self.current()?;
+        let applied = current.apply(batch);
+        current.journal.look_for_room(applied.is_ok());
         applied.inspect_err(|error| {
             count(&self.counters.dropped, batch.len() as u64);
             self.failed(error);
+            current.disown(batch);
         })
+    }
+
+    /// Sees to it, as far as there is room, that what a lost entry was to replace is not taken for the latest.
+    fn disown(&self, lost: &[Write]) {
+        let keys = lost.iter().filter_map(|write| match write {
+            Write::Entry(entry) if entry.record.replaces => Some(entry.record.digest),
+            _ => None,
+        });
+        let invalidate = |digest| Write::Op(Op::Invalidate(Target::Key(digest)));
+        let writes: Vec<Write> = keys.map(invalidate).collect();
+        if !writes.is_empty() {
+            // That the batch could not be written was counted and said.
+            let _ = self.apply(&writes);
+        }
     }
 
     /// Waits until all that is queued is applied, and what was counted is written. In a forked child there is nothing: the queue is its parent's.
@@ -181,6 +246,7 @@ impl Shared {
             let _inside = fork::enter();
             // A failure was counted and said.
             let _ = self.drain(&[]);
+            self.journal.shrink(&self.queue);
             self.usage.write();
         }
     }
@@ -190,8 +256,8 @@ impl Shared {
         let mut unwritable = None;
         for (place, write) in batch.iter().enumerate() {
             match write {
-                Write::Entry(entry) => match self.encode(entry) {
-                    Ok(put) => ops.push(Op::Put(put)),
+                Write::Entry(entry) => match self.row_of(entry) {
+                    Ok(put) => ops.push(Op::Put(Box::new(put))),
                     // The last is the one that somebody waits for.
                     Err(error) if place + 1 == batch.len() => unwritable = Some(error),
                     Err(error) => self.failed(&error),
@@ -236,6 +302,10 @@ impl Shared {
     fn unlink(&self, id: i64) {
         // A file that cannot be removed is swept later.
         let _ = std::fs::remove_file(values::path_of(&self.directory, id));
+    }
+
+    fn row_of(&self, entry: &Pending) -> Result<Put, Error> {
+        entry.row.clone().map_or_else(|| self.encode(entry), Ok)
     }
 
     /// Makes the row of an entry, and its value file if it is large.
@@ -299,6 +369,9 @@ impl Drop for Shared {
             return;
         }
         self.settle();
+        self.journal.close(|op| {
+            let _ = self.apply(&[Write::Op(op)]);
+        });
         self.leave_tidy();
         drop_index(&mut self.index);
     }
@@ -381,6 +454,7 @@ impl Pending {
             ends: ends(head),
             bucket: bucket(self.written),
             file,
+            noted: None,
             bytes,
         }
     }

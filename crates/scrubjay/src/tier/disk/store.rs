@@ -201,8 +201,9 @@ impl Store {
 
     /// Stores an entry in the place of any other of its digest.
     ///
-    /// It can be found by this process when this returned. With `write_through` it is committed then, else within about
-    /// 5 ms, or when [`flush`](Self::flush) returned.
+    /// It can be found by this process when this returned, and with
+    /// [`write_through`](super::StoreBuilder::write_through) by every other one, even if this one is killed. Else it is
+    /// committed within about 5 ms, or when [`flush`](Self::flush) returned.
     ///
     /// # Errors
     ///
@@ -220,12 +221,12 @@ impl Store {
 
     pub(crate) fn put_bytes(&self, record: NewRecord, payload: Vec<u8>) -> Result<(), Error> {
         self.inside(|shared| {
-            let write = Write::Entry(Arc::new(pending(shared, record, payload)));
+            let entry = pending(shared, record, payload);
             if shared.options.write_through {
-                return shared.commit_with_others(write);
+                return shared.write_through(entry);
             }
             shared.ensure_thread();
-            let (_, is_full) = shared.queue.push(write);
+            let (_, is_full) = shared.queue.push(Write::Entry(Arc::new(entry)));
             if is_full {
                 // The disk is slower than what is written to it: this caller helps, and waits meanwhile.
                 shared.drain(&[])?;
@@ -260,7 +261,9 @@ impl Store {
         self.inside(|shared| {
             let entry = pending(shared, record, Vec::new());
             let put = shared.adopt(&entry, path.as_ref())?;
-            shared.drain(&[Write::Op(Op::Put(put))]).map(|_| ())
+            shared
+                .drain(&[Write::Op(Op::Put(Box::new(put)))])
+                .map(|_| ())
         })
     }
 
@@ -724,6 +727,7 @@ fn pending(shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
         payload: Arc::new(payload),
         born,
         written: SystemTime::now(),
+        row: None,
     }
 }
 

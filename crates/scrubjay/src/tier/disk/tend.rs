@@ -160,6 +160,7 @@ impl Shared {
         if now < due {
             return Some(due);
         }
+        self.journal.shrink(&self.queue);
         let is_more = self.index.tidy(&|| self.announce_again());
         if is_more.unwrap_or(false) {
             // Whoever wants to write comes first.

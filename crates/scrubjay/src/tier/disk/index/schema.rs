@@ -41,6 +41,15 @@ CREATE TABLE m(k INTEGER PRIMARY KEY, v INTEGER NOT NULL);
 INSERT INTO m VALUES (1, 0), (2, 0), (4, 0);
 ";
 
+/// A table that the first folders lack: how far each journal was applied.
+const JOURNALS: &str =
+    "CREATE TABLE IF NOT EXISTS j(journal INTEGER PRIMARY KEY, applied INTEGER NOT NULL);";
+
+/// Makes what an index of an earlier time lacks.
+pub(super) fn complete(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(JOURNALS)
+}
+
 /// What a database turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -71,6 +80,7 @@ pub(super) fn create(directory: &Directory) -> Result<(), Error> {
     for name in ["store.db-wal", "store.db-shm"] {
         let _ = fs::remove_file(directory.path().join(name));
     }
+    let _ = fs::remove_dir_all(directory.journals());
     fs::rename(&new, directory.index()).map_err(failed)
 }
 
@@ -94,7 +104,7 @@ fn fill(path: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "secure_delete", false)?;
     connection.execute_batch(&format!(
-        "BEGIN; {TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+        "BEGIN; {TABLES} {JOURNALS} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
     ))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.close().map_err(|(_, error)| error)

@@ -94,6 +94,7 @@ impl Sqlite {
             Some(writer) => writer,
             empty => {
                 let connection = connect(&self.directory).map_err(error::index)?;
+                schema::complete(&connection).map_err(error::index)?;
                 empty.insert(Writer::new(connection, self.origin))
             }
         };

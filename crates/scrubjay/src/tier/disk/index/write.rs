@@ -3,14 +3,14 @@
 //! Invariant: a value is refused if an invalidation that concerns it, or something newer of its key, came after its load
 //! began; both are decided in the transaction that would store it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::evict;
 use super::read::{Numbers, numbers, parts};
 use super::schema::{CAPACITY, FILE_BYTES, FORGOTTEN, OLD_NEWS, PAGE};
-use super::{Applied, Op, Put, Target};
+use super::{Applied, Noted, Op, Put, Target};
 use crate::tier::disk::Options;
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::format::nanos_of;
@@ -90,6 +90,7 @@ impl Writer {
                 numbers: Numbers::default(),
                 applied: Applied::default(),
                 inserted: Vec::new(),
+                journals: BTreeMap::new(),
             };
             step.numbers = step.before;
             work(&mut step)?;
@@ -117,6 +118,8 @@ pub(super) struct Step<'a> {
     pub(super) applied: Applied,
     /// The digests of what was inserted since the last invalidation, all under one number.
     inserted: Vec<u8>,
+    /// The last entry that was applied of each journal of which this batch has some.
+    journals: BTreeMap<i64, u64>,
 }
 
 impl Step<'_> {
@@ -142,7 +145,36 @@ impl Step<'_> {
                 let found = self.find_digest(digest)?.filter(|old| old.id == *id);
                 found.map_or(Ok(()), |old| self.remove(&old))
             }
+            Op::CloseJournal(journal) => {
+                let sql = "DELETE FROM j WHERE journal = ?1";
+                self.connection.execute(sql, [journal]).map(drop)
+            }
         }
+    }
+
+    /// Whether an entry of a journal is applied for the first time.
+    fn is_first(&mut self, noted: Noted) -> rusqlite::Result<bool> {
+        let applied = match self.journals.get(&noted.journal) {
+            Some(applied) => *applied,
+            None => {
+                let sql = "SELECT applied FROM j WHERE journal = ?1";
+                let mut statement = self.connection.prepare_cached(sql)?;
+                let applied = statement.query_row([noted.journal], |row| row.get::<_, i64>(0));
+                applied.optional()?.unwrap_or(0).cast_unsigned()
+            }
+        };
+        let last = applied.max(noted.sequence);
+        self.journals.insert(noted.journal, last);
+        Ok(noted.sequence > applied)
+    }
+
+    fn note_applied(&self) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO j(journal, applied) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET applied = ?2";
+        for (journal, applied) in &self.journals {
+            let values = params![journal, applied.cast_signed()];
+            self.connection.prepare_cached(sql)?.execute(values)?;
+        }
+        Ok(())
     }
 
     /// Notes a capacity that somebody asked for, for those who do not.
@@ -161,6 +193,7 @@ impl Step<'_> {
     /// Writes down what the batch is to be remembered for.
     fn close(&mut self, options: &Options) -> rusqlite::Result<()> {
         self.announce_inserted()?;
+        self.note_applied()?;
         let last = self.numbers.last.number;
         if last / LOOK != self.before.last.number / LOOK {
             self.forget(options)?;
@@ -181,6 +214,11 @@ impl Step<'_> {
     }
 
     fn put(&mut self, put: &Put, options: &Options) -> rusqlite::Result<()> {
+        if let Some(noted) = put.noted
+            && !self.is_first(noted)?
+        {
+            return Ok(());
+        }
         let file_bytes = put.file.map_or(0, |(_, bytes)| bytes);
         let bytes = put.bytes.len() as u64 + file_bytes;
         let old = self.find("h = ?1", params![put.digest.head()])?;
