@@ -714,16 +714,9 @@ where
     /// As [`get_or_insert_with`](Self::get_or_insert_with), when polled.
     ///
     /// ```
-    /// # use std::task::{Context, Poll, Waker};
-    /// # fn block_on<F: Future>(future: F) -> F::Output {
-    /// #     let mut future = std::pin::pin!(future);
-    /// #     loop {
-    /// #         let mut context = Context::from_waker(Waker::noop());
-    /// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
-    /// #     }
-    /// # }
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// let cache: scrubjay::Cache<String, usize> = scrubjay::Cache::new();
-    /// let length = block_on(cache.get_or_insert_async("four", || async { 4 }));
+    /// let length = runtime.block_on(cache.get_or_insert_async("four", || async { 4 }));
     /// assert_eq!((length, cache.get("four")), (4, Some(4)));
     /// ```
     pub async fn get_or_insert_async<Q, F>(&self, key: &Q, load: impl FnOnce() -> F) -> V
@@ -748,16 +741,9 @@ where
     /// As [`get_or_insert_with`](Self::get_or_insert_with), when polled.
     ///
     /// ```
-    /// # use std::task::{Context, Poll, Waker};
-    /// # fn block_on<F: Future>(future: F) -> F::Output {
-    /// #     let mut future = std::pin::pin!(future);
-    /// #     loop {
-    /// #         let mut context = Context::from_waker(Waker::noop());
-    /// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
-    /// #     }
-    /// # }
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// let cache: scrubjay::Cache<String, usize> = scrubjay::Cache::new();
-    /// let failed = block_on(cache.try_get_or_insert_async("n", || async { Err("down") }));
+    /// let failed = runtime.block_on(cache.try_get_or_insert_async("n", || async { Err("down") }));
     /// assert_eq!(failed, Err("down"));
     /// ```
     pub async fn try_get_or_insert_async<Q, E, F>(
@@ -787,17 +773,10 @@ where
     /// As [`get_or_insert_with`](Self::get_or_insert_with), when polled.
     ///
     /// ```
-    /// # use std::task::{Context, Poll, Waker};
-    /// # fn block_on<F: Future>(future: F) -> F::Output {
-    /// #     let mut future = std::pin::pin!(future);
-    /// #     loop {
-    /// #         let mut context = Context::from_waker(Waker::noop());
-    /// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output; }
-    /// #     }
-    /// # }
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     /// let cache: scrubjay::Cache<u32, String> = scrubjay::Cache::new();
     /// let read = async || std::fs::read_to_string("/none");
-    /// assert!(block_on(cache.try_get_or_insert_async_in_turn(&1, read)).is_err());
+    /// assert!(runtime.block_on(cache.try_get_or_insert_async_in_turn(&1, read)).is_err());
     /// ```
     pub async fn try_get_or_insert_async_in_turn<Q, E, F>(
         &self,

@@ -141,14 +141,8 @@ where
     L: Future<Output = V>,
 {
     let span = enter(&site.name, || label(cache, &asked.to_key()));
-    let (answer, served) = {
-        let mut fetch = pin!(cache.core.fetch_async(asked, site, tags, load));
-        poll_fn(|context| {
-            let _scope = span.as_ref().map(Span::scope);
-            fetch.as_mut().poll(context)
-        })
-        .await
-    };
+    let fetch = cache.core.fetch_async(asked, site, tags, load);
+    let (answer, served) = within(span.as_ref(), fetch).await;
     finish(span, outcome(served), cache, || (site.show)(&answer));
     answer
 }
@@ -196,16 +190,19 @@ where
         return load().await;
     }
     let span = enter(&site.name, || UNKNOWN.to_owned());
-    let answer = {
-        let mut future = pin!(load());
-        poll_fn(|context| {
-            let _scope = span.as_ref().map(Span::scope);
-            future.as_mut().poll(context)
-        })
-        .await
-    };
+    let answer = within(span.as_ref(), load()).await;
     finish(span, Outcome::Bypass, cache, || (site.show)(&answer));
     answer
+}
+
+/// Polls a future as what happens inside a span.
+async fn within<T>(span: Option<&Span>, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let _scope = span.map(Span::scope);
+        future.as_mut().poll(context)
+    })
+    .await
 }
 
 const UNKNOWN: &str = "…";
