@@ -30,6 +30,7 @@ mod tend;
 mod usage;
 mod values;
 mod verify;
+mod watch;
 
 pub use digest::{Digest, KeyEncoder};
 pub use flight::Lead;
@@ -39,6 +40,7 @@ pub use record::{Codec, Fence, Function, Head, NewRecord, Payload, Record};
 pub use store::{Heads, Store, StoreStats};
 pub use usage::{Event, Usage};
 pub use verify::{Progress, Report};
+pub use watch::{Invalidation, Watch};
 
 pub(crate) use attached::Attached;
 #[doc(hidden)]

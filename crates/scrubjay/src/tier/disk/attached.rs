@@ -16,10 +16,10 @@ use super::digest::{Digest, KeyEncoder};
 use super::encoding::Encoding;
 use super::flight::{self, Lead};
 use super::fork;
-use super::index::Target;
 use super::record::{Codec, Fence, Function, NewRecord, Record};
 use super::store::Store;
 use super::usage::Event;
+use super::watch::{Invalidation, Watch};
 use crate::cache::Cache;
 use crate::call::Core;
 use crate::clock::nanos;
@@ -281,14 +281,10 @@ impl<K, V> Attached<K, V> {
         V: Send + Sync + 'static,
     {
         self.watched.call_once(|| {
-            let watcher = Watcher {
-                store: self.store.clone(),
-                seen: self.store.fence().0,
-                token: None,
-            };
+            let watch = self.store.watch(self.store.fence());
             let core = Arc::downgrade(core);
             let started = std::thread::Builder::new().name("scrubjay-watch".into());
-            let started = started.spawn(move || watcher.run(&core));
+            let started = started.spawn(move || pass_on_for_ever(watch, &core));
             if let Err(cause) = started {
                 let message = "disk tier: no thread to hear of other processes' invalidations";
                 self.failed(&Error::new(ErrorKind::Io, message).with_source(cause));
@@ -469,64 +465,46 @@ where
     }
 }
 
-/// Hears of the invalidations that other processes bring, and passes them to one cache's memory tier.
-struct Watcher {
-    store: Store,
-    seen: u64,
-    token: Option<u64>,
-}
-
-impl Watcher {
-    fn run<K, V>(mut self, core: &Weak<Core<K, V>>)
-    where
-        K: Hash + Eq + 'static,
-        V: 'static,
-    {
-        loop {
-            std::thread::sleep(WATCH);
-            let Some(core) = core.upgrade() else {
-                return;
-            };
-            let token = self.store.token();
-            if token.is_none() || token != self.token {
-                self.token = token;
-                self.pass_on(&Cache { core });
-            }
-        }
-    }
-
-    fn pass_on<K, V>(&mut self, cache: &Cache<K, V>)
-    where
-        K: Hash + Eq + 'static,
-        V: 'static,
-    {
-        let Ok(news) = self.store.news(self.seen) else {
-            // Nothing is known, so nothing may be kept.
-            return cache.forget_all();
-        };
-        self.seen = news.last;
-        let below = cache.core.options.below.as_deref();
-        let Some(below) = below else {
+/// Passes what other processes say to one cache's memory tier, for as long as there is that cache.
+fn pass_on_for_ever<K, V>(mut watch: Watch, core: &Weak<Core<K, V>>)
+where
+    K: Hash + Eq + 'static,
+    V: 'static,
+{
+    loop {
+        std::thread::sleep(WATCH);
+        let Some(core) = core.upgrade() else {
             return;
         };
-        if news.has_gap {
-            return cache.forget_all();
+        let news = watch.news();
+        if !news.is_empty() {
+            pass_on(news, &Cache { core });
         }
-        let mut names = HashSet::new();
-        for target in news.targets {
-            match target {
-                Target::Key(digest) => drop(names.insert(*digest.as_bytes())),
-                Target::Tag(tag) => drop(cache.forget_tag(&tag)),
-                Target::Loads => drop(cache.forget_if(|_, _| false)),
-                // Of another function or not: what is dropped is found again below.
-                Target::Function(_) | Target::All => cache.forget_all(),
-            }
+    }
+}
+
+fn pass_on<K, V>(news: Vec<Invalidation>, cache: &Cache<K, V>)
+where
+    K: Hash + Eq + 'static,
+    V: 'static,
+{
+    let below = cache.core.options.below.as_deref();
+    let Some(below) = below else {
+        return;
+    };
+    let mut names = HashSet::new();
+    for said in news {
+        match said {
+            Invalidation::Key(digest) => drop(names.insert(*digest.as_bytes())),
+            Invalidation::Tag(tag) => drop(cache.forget_tag(&tag)),
+            Invalidation::Loads => drop(cache.forget_if(|_, _| false)),
+            // Of another function or not: what is dropped is found again below.
+            Invalidation::Function(_) | Invalidation::All => cache.forget_all(),
         }
-        if !names.is_empty() {
-            let is_named =
-                |key: &K| names.contains(&below.name(&|mut hasher| key.hash(&mut hasher)));
-            cache.forget_if(|key, _| is_named(key));
-        }
+    }
+    if !names.is_empty() {
+        let is_named = |key: &K| names.contains(&below.name(&|mut hasher| key.hash(&mut hasher)));
+        cache.forget_if(|key, _| is_named(key));
     }
 }
 

@@ -20,6 +20,7 @@ use super::shared::{Shared, bucket, count, ends};
 use super::usage::{Event, Usage};
 use super::values;
 use super::verify::{self, Progress, Report};
+use super::watch::Watch;
 use super::{LARGEST, error};
 use crate::error::{Error, ErrorKind};
 
@@ -696,6 +697,15 @@ impl Store {
             values::sweep(&shared.directory, is_named, is_led);
             Ok(())
         })
+    }
+
+    /// Starts to hear of what other processes invalidate, from a point in the store's history on: take it before the first
+    /// entry is read.
+    ///
+    /// See [`Watch`] for an example.
+    #[must_use]
+    pub fn watch(&self, since: Fence) -> Watch {
+        Watch::new(self.clone(), since)
     }
 
     /// What every process reads to see that something changed; `None` if the index has to be asked.
