@@ -12,6 +12,7 @@ mod output;
 mod remove;
 mod run;
 mod store;
+mod tools;
 mod verify;
 
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Arguments, Command};
+
+pub use tools::tools;
 
 /// Decodes bytes as every decoder of the command would, for fuzzing: whatever they are, nothing panics, and nothing is
 /// written.
@@ -30,7 +33,11 @@ pub fn decode_anything(bytes: &[u8]) {
 
 /// Does what the arguments of this process ask for.
 pub fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::parse();
+    act(Arguments::parse())
+}
+
+fn act(arguments: Arguments) -> ExitCode {
+    let Arguments { global, command } = arguments;
     output::set_color(global.color);
     let outcome = match command {
         Command::Run(run) => Ok(run::run(&global, &run)),
