@@ -36,7 +36,7 @@ enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     parts: SmallVec<[Obj; 2]>,
-    names: Option<Obj>,
+    pub(crate) names: Option<Obj>,
     pub(crate) hash: u64,
     kind: Kind,
 }

@@ -44,7 +44,9 @@ mod _native {
     #[pymodule_export]
     use super::memory::{Memory, PyKey};
     #[pymodule_export]
-    use super::store::{EntryHead, Fence, Heads, Record, Report, Store, StoreLead, key_digest};
+    use super::store::{
+        EntryHead, Fence, Heads, Record, Report, Store, StoreLead, Watch, key_digest,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -37,6 +37,13 @@ impl PyKey {
         parts_of(py, &self.0)
     }
 
+    /// The names of the last parts, which came by keyword and are no parameters' own; None without any.
+    #[getter]
+    fn names<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let names = self.0.names.as_ref();
+        names.map(|names| names.clone().into_bound(py))
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.0
             .objects()

@@ -6,14 +6,16 @@
 use std::cell::Cell;
 use std::error::Error as _;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use scrubjay::ErrorKind;
-use scrubjay::disk::{self, Codec, Digest, Durability, Function, Head, KeyEncoder, NewRecord};
+use scrubjay::disk::{
+    self, Codec, Digest, Durability, Function, Head, Invalidation, KeyEncoder, NewRecord,
+};
 
 /// A folder that many processes share. See the stub for what its methods do.
 #[pyclass(frozen, module = "scrubjay._native")]
@@ -22,21 +24,24 @@ pub(crate) struct Store(disk::Store);
 #[pymethods]
 impl Store {
     #[new]
-    #[pyo3(signature = (directory, *, capacity_bytes=1_073_741_824, durability="process", write_through=false,
+    #[pyo3(signature = (directory, *, capacity_bytes=None, durability="process", write_through=false,
                         allow_network=false))]
     fn new(
         py: Python<'_>,
         directory: PathBuf,
-        capacity_bytes: u64,
+        capacity_bytes: Option<u64>,
         durability: &str,
         write_through: bool,
         allow_network: bool,
     ) -> PyResult<Self> {
         let builder = disk::Store::builder()
-            .capacity_bytes(capacity_bytes)
             .durability(durability_of(durability)?)
             .write_through(write_through)
             .allow_network_file_system(allow_network);
+        let builder = match capacity_bytes {
+            Some(bytes) => builder.capacity_bytes(bytes),
+            None => builder,
+        };
         py.detach(|| builder.open(directory))
             .map(Self)
             .map_err(exception)
@@ -136,6 +141,21 @@ impl Store {
                 Waited::Not => py.check_signals()?,
             }
         }
+    }
+
+    fn watch(&self, py: Python<'_>, since: PyRef<'_, Fence>) -> Watch {
+        let since = since.0;
+        Watch::new(py.detach(|| self.0.watch(since)))
+    }
+
+    fn count_hit(&self, function: &str, load_cost: f64) {
+        let saved = Duration::try_from_secs_f64(load_cost).unwrap_or_default();
+        self.0.count(function, disk::Event::Hit(saved));
+    }
+
+    fn count_load(&self, function: &str, load_cost: f64) {
+        let took = Duration::try_from_secs_f64(load_cost).unwrap_or_default();
+        self.0.count(function, disk::Event::Load(took));
     }
 
     fn invalidate(&self, py: Python<'_>, digest: &[u8]) -> PyResult<u64> {
@@ -266,6 +286,89 @@ impl StoreLead {
     }
 }
 
+/// Hears of what other processes invalidate, in a thread that lets the interpreter go while nothing is said.
+#[pyclass(frozen, module = "scrubjay._native")]
+pub(crate) struct Watch {
+    watch: Mutex<disk::Watch>,
+    is_stopped: Mutex<bool>,
+    stopped: Condvar,
+}
+
+/// How often the page is read that tells whether something was said.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What was said: the kind, and the digest, tag or function if it is one's.
+type Said<'py> = (&'static str, Option<Bound<'py, PyAny>>);
+
+impl Watch {
+    fn new(watch: disk::Watch) -> Self {
+        Self {
+            watch: Mutex::new(watch),
+            is_stopped: Mutex::new(false),
+            stopped: Condvar::new(),
+        }
+    }
+
+    /// Sleeps until it is time to look again; whether it was stopped.
+    fn pause(&self) -> bool {
+        let stopped = self
+            .is_stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .stopped
+            .wait_timeout_while(stopped, LOOK, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// `None` if it was stopped.
+    fn next(&self, end: Instant) -> Option<(Vec<Invalidation>, disk::Fence)> {
+        loop {
+            if self.pause() {
+                return None;
+            }
+            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            let news = watch.news();
+            if !news.is_empty() || Instant::now() >= end {
+                return Some((news, watch.at()));
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Watch {
+    fn wait<'py>(&self, py: Python<'py>, timeout: f64) -> Option<(Vec<Said<'py>>, Fence)> {
+        let end = after(Instant::now(), timeout);
+        let (news, at) = py.detach(|| self.next(end))?;
+        let said = news.into_iter().map(|said| said_of(py, said));
+        Some((said.collect(), Fence(at)))
+    }
+
+    fn stop(&self) {
+        *self
+            .is_stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.stopped.notify_all();
+    }
+}
+
+fn said_of(py: Python<'_>, said: Invalidation) -> Said<'_> {
+    let text = |text: &str| PyString::new(py, text).into_any();
+    match said {
+        Invalidation::Key(digest) => {
+            let digest = PyBytes::new(py, digest.as_bytes());
+            ("key", Some(digest.into_any()))
+        }
+        Invalidation::Tag(tag) => ("tag", Some(text(&tag))),
+        Invalidation::Function(name) => ("function", Some(text(&name))),
+        Invalidation::Loads => ("loads", None),
+        // Whatever else there may come to be: nothing may be kept.
+        _ => ("all", None),
+    }
+}
+
 /// Gives two types the getters of a head.
 macro_rules! heads {
     ($type:ident { $($own:item)* }) => {
@@ -304,6 +407,11 @@ macro_rules! heads {
             #[getter]
             fn expires(&self) -> Option<f64> {
                 self.head.expires.map(seconds)
+            }
+
+            #[getter]
+            fn stale_until(&self) -> Option<f64> {
+                self.head.stale_until.map(seconds)
             }
 
             #[getter]

@@ -1,6 +1,7 @@
 """How users' code is typed: checked by mypy and pyright, never run."""
 
 import datetime
+from pathlib import Path
 
 import scrubjay
 from scrubjay import Cache, ManualClock, Stats, cache, cached_property, lru_cache, memoize
@@ -128,3 +129,16 @@ numbers[1] = 1  # type: ignore[index] # pyright: ignore[reportArgumentType]
 
 with scrubjay.trace(file=None) as calls:
     assert_type(calls.calls[0].seconds, float)
+
+
+@memoize(disk="~/.cache/app", version=2, code="bytecode", allow_pickle=True, classes=[Owner])
+def kept(a: int) -> str:
+    return ""
+
+
+assert_type(kept(1), str)
+assert_type(kept.stats().disk_hits, int)
+kept_names: Cache[str, str] = Cache(disk=Path("folder"))
+memoize(disk=kept_names)
+memoize(disk=1)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+memoize(disk="", code="text")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -1,4 +1,5 @@
 import datetime
+import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping
 from functools import _CacheInfo
 from types import TracebackType
@@ -20,6 +21,8 @@ from typing import (
     type_check_only,
 )  # fmt: skip
 
+from scrubjay._native import Store
+
 __all__ = ["Cache", "ManualClock", "Stats", "__version__", "cache", "cached_property", "lru_cache", "memoize", "trace"]
 
 __version__: Final[str]
@@ -34,6 +37,8 @@ _V = TypeVar("_V")
 _D = TypeVar("_D")
 
 _Seconds: TypeAlias = float | datetime.timedelta
+# A folder's name, or a cache that has one.
+_Place: TypeAlias = str | os.PathLike[str] | Cache[Any, Any] | Store
 _Copy: TypeAlias = Literal["none", "shallow", "deep", "freeze"]
 
 @type_check_only
@@ -152,6 +157,11 @@ def memoize(
     weigh: Literal["bytes"] | Callable[[Any], int] | None = None,
     copy: _Copy = "none",
     clock: ManualClock | None = None,
+    disk: _Place | None = None,
+    version: int | str | None = None,
+    code: Literal["source", "bytecode", "off"] = "source",
+    allow_pickle: bool = False,
+    classes: Iterable[type] = (),
 ) -> _MemoizeDecorator: ...
 @overload
 def memoize(function: classmethod[_T, _P, _R], /) -> classmethod[_T, _P, _R]: ...
@@ -176,6 +186,11 @@ def memoize(
     weigh: Literal["bytes"] | Callable[[_R], int] | None = None,
     copy: _Copy = "none",
     clock: ManualClock | None = None,
+    disk: _Place | None = None,
+    version: int | str | None = None,
+    code: Literal["source", "bytecode", "off"] = "source",
+    allow_pickle: bool = False,
+    classes: Iterable[type] = (),
 ) -> _Memoized[_P, _R]: ...
 
 @final
@@ -209,6 +224,11 @@ def cached_property(
     weigh: Literal["bytes"] | Callable[[Any], int] | None = None,
     copy: _Copy = "none",
     clock: ManualClock | None = None,
+    disk: _Place | None = None,
+    version: int | str | None = None,
+    code: Literal["source", "bytecode", "off"] = "source",
+    allow_pickle: bool = False,
+    classes: Iterable[type] = (),
 ) -> _CachedPropertyDecorator: ...
 
 class Cache(MutableMapping[_K, _V]):
@@ -224,6 +244,9 @@ class Cache(MutableMapping[_K, _V]):
         weigh: Literal["bytes"] | Callable[[_V], int] | None = None,
         copy: _Copy = "none",
         clock: ManualClock | None = None,
+        disk: _Place | None = None,
+        allow_pickle: bool = False,
+        classes: Iterable[type] = (),
     ) -> None: ...
     def __getitem__(self, key: _K) -> _V: ...
     def __setitem__(self, key: _K, value: _V) -> None: ...
@@ -277,6 +300,10 @@ class Stats(NamedTuple):
     weight: int
     capacity: int | None
     load_time: float
+    disk_hits: int = 0
+    disk_misses: int = 0
+    disk_writes: int = 0
+    disk_failures: int = 0
     @property
     def hit_ratio(self) -> float: ...
     @property

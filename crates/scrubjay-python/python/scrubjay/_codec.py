@@ -22,7 +22,7 @@ import sys
 import types
 import uuid
 
-from scrubjay._native import decode, encode
+from scrubjay._native import Memory, decode, encode
 
 # How a payload is encoded, as records of a store say it.
 PYTHON = 3
@@ -194,7 +194,8 @@ def _attributes_of(value):
     slots = _slots_of(type(value))
     held = {name: slot.__get__(value) for name, slot in slots.items() if _is_set(slot, value)}
     held.update(_dict_of(value) or {})
-    return held
+    # What its memoized methods remember stays here.
+    return {name: part for name, part in held.items() if type(part) is not Memory}
 
 
 def _is_set(slot, value):

@@ -67,10 +67,7 @@ def _content_of_object(value, kind, above):
         compared = (field.name for field in fields if field.compare)
         return Content((kind, *((name, _content(getattr(value, name), above)) for name in compared)))
     if hasattr(kind, "__pydantic_fields__") and kind.__hash__ is None:
-        extra = getattr(value, "__pydantic_extra__", None) or {}
-        private = getattr(value, "__pydantic_private__", None) or {}
-        parts = (_items(part, above) for part in (value.__dict__, extra, private))
-        return Content((kind, *parts))
+        return Content((kind, *(_items(part, above) for part in model_parts(value))))
     try:
         hash(value)
     except TypeError:
@@ -88,6 +85,13 @@ def _content_of_object(value, kind, above):
         f"unhashable type: '{kind.__qualname__}', and its content is not known to memoize; "
         "pass key= with a function that names the call, or ignore= the argument"
     )
+
+
+def model_parts(model):
+    """The fields of a pydantic model, its extra ones and its private ones: what its `==` compares."""
+    held = model.__dict__
+    fields = {name: held[name] for name in type(model).__pydantic_fields__ if name in held}
+    return fields, getattr(model, "__pydantic_extra__", None) or {}, getattr(model, "__pydantic_private__", None) or {}
 
 
 def _items(mapping, above):

@@ -26,12 +26,14 @@ if hasattr(os, "register_at_fork"):
 class Flight(_native.Flight):
     """One load. Its leader departs before it runs the function, arrives after it, and lands when all is stored."""
 
-    __slots__ = ("_token", "begun", "outcome", "thread")
+    __slots__ = ("_token", "begun", "outcome", "thread", "ticket")
 
     def __init__(self):
         self._token = None
         self.thread = None
         self.begun = 0.0
+        # What the tier below memory has to be given back; see `_disk.Ticket`.
+        self.ticket = None
         # `(value, failed)` once there is something that its waiters may share.
         self.outcome = None
 
@@ -84,6 +86,11 @@ class Flight(_native.Flight):
         finally:
             self.leave(inside, wake)
         return True
+
+
+def keeps_others_waiting():
+    """Whether the current code runs inside of a load for which other processes may wait."""
+    return any(flight.ticket is not None and flight.ticket.lead is not None for flight in _inside.get())
 
 
 def _finish(future):

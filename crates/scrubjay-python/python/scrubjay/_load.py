@@ -41,12 +41,16 @@ class Counts:
 
 
 class Loader:
-    """Loads by calling `function`, and keeps values as the options say. See `_options.Keeping`."""
+    """Loads by calling `function`, and keeps values as the options say. See `_options.Keeping`.
+
+    With `disk`, whoever leads asks that tier first; see `_disk.DiskTier`.
+    """
 
     def __init__(self, function, keeping, when=None):
         self.function = function
         self.keeping = keeping
         self.when = when
+        self.disk = None
         self.counts = Counts()
 
     def enter(self, memory, key, args, kwargs):
@@ -61,8 +65,16 @@ class Loader:
         while True:
             state, found = lead.begin()
             if state == LEAD:
-                lead.flight.depart()
-                return lead
+                found = None if self.disk is None else self.disk.find(lead, args)
+                if found is None:
+                    lead.flight.depart()
+                    return lead
+                answer = self._promote(lead, found)
+                if answer is not None:
+                    return answer
+                # What the disk has is stale: now that it is in memory, it is refreshed from there.
+                lead = Lead(memory, key, Flight())
+                continue
             if state == JOIN:
                 if found.is_orphan():
                     memory.abandon(key, found)
@@ -80,6 +92,22 @@ class Loader:
                 self._refresh(lead, args, kwargs)
             return (self._share((found, state == FAILED)),)
 
+    def look_below(self, memory, key, default):
+        """What the disk has for a key that nothing computes, kept in memory from now on; or the default."""
+        lead = Lead(memory, key, Flight())
+        try:
+            state, served = lead.begin()
+            if state == SERVE:
+                return served
+            found = self.disk.look(key)
+            if found is None:
+                return default
+            if state == LEAD:
+                return self._promote(lead, found)[0]
+            return found.value
+        finally:
+            lead.land()
+
     async def miss_async(self, memory, key, args, kwargs):
         """As `enter`, and leads itself."""
         if not self._wants(memory, args, kwargs):
@@ -88,13 +116,14 @@ class Loader:
         while True:
             state, found = lead.begin()
             if state == LEAD:
-                lead.flight.depart()
-                try:
-                    value = await self.function(*args, **kwargs)
-                except BaseException as error:
-                    self.fail(lead, error)
-                    raise
-                return self.succeed(lead, value, args, kwargs)
+                found = None if self.disk is None else await self.disk.find_async(lead, args)
+                if found is None:
+                    return await self._lead_async(lead, args, kwargs)
+                answer = self._promote(lead, found)
+                if answer is not None:
+                    return answer[0]
+                lead = Lead(memory, key, Flight())
+                continue
             if state == JOIN:
                 if found.is_orphan():
                     memory.abandon(key, found)
@@ -112,6 +141,42 @@ class Loader:
                 self._refresh_async(lead, args, kwargs)
             return self._share((found, state == FAILED))
 
+    async def _lead_async(self, lead, args, kwargs):
+        lead.flight.depart()
+        try:
+            value = await self.function(*args, **kwargs)
+        except BaseException as error:
+            self.fail(lead, error)
+            raise
+        return self._succeed(lead, value, args, kwargs, _finish_elsewhere)
+
+    def _promote(self, lead, found):
+        """Keep in memory what the disk has, and share it with those who wait. The answer in a tuple; None if it is stale
+        and in memory now, where it can be refreshed."""
+        keeping, memory, key = self.keeping, lead.memory, lead.key
+        try:
+            # What was decoded is nobody else's; only a frozen form is another object.
+            kept = (
+                found.value if keeping.copy is not None or keeping.snapshot is None else keeping.snapshot(found.value)
+            )
+            settled = memory.settle(
+                key,
+                lead.flight,
+                kept,
+                fresh=found.fresh,
+                stale=found.stale,
+                weight=1 if keeping.weigh is None else keeping.weigh(key.parts, kept),
+                tags=found.tags,
+            )
+            if found.fresh == 0.0 and settled == STORED:
+                return None
+            mark("disk")
+            if settled != OVERTAKEN:
+                lead.flight.outcome = (kept, False)
+            return (self._share((kept, False)),)
+        finally:
+            lead.land()
+
     def _wants(self, memory, args, kwargs):
         """Count a miss; whether its result is to be stored."""
         mark("miss")
@@ -120,13 +185,20 @@ class Loader:
 
     def succeed(self, lead, value, args, kwargs):
         """Store what the function returned, and wake the waiters. What the leader returns."""
+        return self._succeed(lead, value, args, kwargs, _finish)
+
+    def _succeed(self, lead, value, args, kwargs, finish):
+        flight = lead.flight
         try:
-            lead.flight.arrive()
+            flight.arrive()
+            took = time.perf_counter() - flight.begun
             self.counts.loads += 1
-            self.counts.load_time += time.perf_counter() - lead.flight.begun
-            return self._store(lead, value, args, kwargs)
+            self.counts.load_time += took
+            return self._store(lead, value, took, args, kwargs)
         finally:
             lead.land()
+            if flight.ticket is not None:
+                finish(self.disk, flight)
 
     def fail(self, lead, error):
         """The function raised: waiters get the error too, unless it concerns the leader alone (it was cancelled)."""
@@ -140,8 +212,9 @@ class Loader:
                     lead.memory.settle(lead.key, flight, error, failed=True, fresh=self.keeping.errors)
         finally:
             lead.land()
+            _hand_over(flight)
 
-    def _store(self, lead, value, args, kwargs):
+    def _store(self, lead, value, took, args, kwargs):
         """Store a value, and share it with those who wait. What the leader returns."""
         keeping, memory, key, flight = self.keeping, lead.memory, lead.key, lead.flight
         if type(value) in _CONSUMED:
@@ -160,19 +233,24 @@ class Loader:
             warn_once(self, kind, f"results of type {name} are not kept, because they cannot be copied: {error!r}")
             flight.outcome = (value, False)
             return value
-        tags = keeping.tags(*args, **kwargs) if callable(keeping.tags) else keeping.tags
+        tags = list(keeping.tags(*args, **kwargs) if callable(keeping.tags) else keeping.tags)
+        fresh, ticket = keeping.life_of(value), flight.ticket
         settled = memory.settle(
             key,
             flight,
             kept,
-            fresh=keeping.life_of(value),
+            fresh=fresh,
             stale=keeping.stale,
             weight=1 if keeping.weigh is None else keeping.weigh(key.parts, kept),
-            tags=list(tags),
+            tags=tags if ticket is None else [*tags, *ticket.marks],
         )
         # Who joined after the invalidation that overtook it must not get this value; so waiters ask again.
         if settled != OVERTAKEN:
             flight.outcome = (kept, False)
+            if ticket is not None:
+                self.disk.loaded(ticket, value, fresh=fresh, stale=keeping.stale, tags=tags, took=took)
+        else:
+            _hand_over(flight)
         return kept if keeping.copy is None else value
 
     def _share(self, outcome):
@@ -194,6 +272,8 @@ class Loader:
             lead.land()
 
     def _refresh_now(self, lead, args, kwargs):
+        if self._refreshed_elsewhere(lead, args):
+            return
         lead.flight.depart()
         try:
             value = self.function(*args, **kwargs)
@@ -209,6 +289,8 @@ class Loader:
         refresh.add_done_callback(_refreshes.discard)
 
     async def _refresh_now_async(self, lead, args, kwargs):
+        if self._refreshed_elsewhere(lead, args):
+            return
         lead.flight.depart()
         try:
             value = await self.function(*args, **kwargs)
@@ -217,10 +299,45 @@ class Loader:
             if not isinstance(error, Exception):
                 raise
         else:
-            self.succeed(lead, value, args, kwargs)
+            self._succeed(lead, value, args, kwargs, _finish_elsewhere)
+
+    def _refreshed_elsewhere(self, lead, args):
+        """Whether another process refreshed the value, which is in memory then, or does so now."""
+        found = None if self.disk is None else self.disk.find_newer(lead, args)
+        if found:
+            self._promote(lead, found)
+        elif found is not None:
+            lead.land()
+        return found is not None
 
     def _refresh_failed(self, lead):
         """The stale value stays for as long as it may be served; then callers see the error themselves."""
         lead.flight.arrive()
         self.counts.errors += 1
         lead.land()
+        _hand_over(lead.flight)
+
+
+def _finish(disk, flight):
+    """Let other processes load the key, once they find what this one brought."""
+    ticket, flight.ticket = flight.ticket, None
+    disk.finish(ticket)
+
+
+def _finish_elsewhere(disk, flight):
+    """As `_finish`, in another thread: an event loop must not wait for a disk."""
+    ticket, flight.ticket = flight.ticket, None
+    if ticket.lead is None:
+        return
+    try:
+        asyncio.get_running_loop().run_in_executor(None, disk.finish, ticket)
+    except RuntimeError:
+        # The loop or the interpreter is shutting down.
+        disk.finish(ticket)
+
+
+def _hand_over(flight):
+    """Let other processes load the key, at once: this one brought nothing."""
+    ticket, flight.ticket = flight.ticket, None
+    if ticket is not None:
+        ticket.release()

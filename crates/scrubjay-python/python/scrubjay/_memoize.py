@@ -10,7 +10,7 @@ from scrubjay import _native
 from scrubjay._content import content
 from scrubjay._load import Loader
 from scrubjay._lru import CacheInfo
-from scrubjay._options import Keeping, capacity
+from scrubjay._options import Keeping, capacity, check_disk
 from scrubjay._stats import stats_of
 from scrubjay._trace import traced
 from scrubjay._warn import warn_once
@@ -34,6 +34,11 @@ def memoize(
     weigh=None,
     copy="none",
     clock=None,
+    disk=None,
+    version=None,
+    code="source",
+    allow_pickle=False,
+    classes=(),
 ):
     """Remember what a function returned. Works on functions, coroutine functions and methods.
 
@@ -53,10 +58,18 @@ def memoize(
     weigh:   a function of the result that returns its weight, or "bytes".
     copy:    what callers get: the same object ("none"), a "shallow" or "deep" copy, or an immutable form ("freeze").
     clock:   a `ManualClock`, for tests.
+    disk:    a folder below memory, shared by processes: a name (`~` is the home), or a `Cache` that has one. Nothing is
+             opened before the first miss. Instances whose methods are kept there must be dataclasses or the like.
+    version: an integer or string that stands for the state of the function's code, instead of a digest of it.
+    code:    what that digest is of: "source" (comments, docstring, layout and decorators do not count), "bytecode", or
+             "off": then results of an edited function are its old ones.
+    allow_pickle: whether results that the safe codec does not know are pickled, signed with a key of the user's.
+    classes: classes whose objects may come back from disk besides dataclasses, enums and named tuples.
     """
     options = dict(
         maxsize=maxsize, ttl=ttl, ignore=ignore, key=key, when=when, errors=errors, stale=stale, jitter=jitter,
-        tags=tags, weigh=weigh, copy=copy, clock=clock,
+        tags=tags, weigh=weigh, copy=copy, clock=clock, disk=disk, version=version, code=code,
+        allow_pickle=allow_pickle, classes=classes,
     )  # fmt: skip
     if function is None:
         _check(options)
@@ -76,6 +89,7 @@ def _check(options):
         if hook is not None and not callable(hook):
             raise TypeError(f"{name}= is a function of the arguments, not {type(hook).__name__}")
     capacity(options["maxsize"])
+    check_disk(options)
     return Keeping(**{name: options[name] for name in Keeping.OPTIONS})
 
 
@@ -111,13 +125,34 @@ def _wrap(function, **options):
         coroutine=coroutine,
     )
     functools.update_wrapper(memo, function)
-    memo._parts = _Parts(loader, memory, shape, options, coroutine)
+    parts = memo._parts = _Parts(loader, memory, shape, options, coroutine)
+    if options["disk"] is not None:
+        loader.disk = _disk_below(function, parts)
     if coroutine:
         _mark_as_coroutine_function(memo)
     if shape.first == "self" and _is_in_class(function):
         # A decorator outside, as `property`, would keep this from being told.
         memo.__set_name__(None, function.__name__)
     return memo
+
+
+def _disk_below(function, parts):
+    # Those who keep everything in memory need not import it.
+    from scrubjay._codec import Codec
+    from scrubjay._disk import DiskTier, Origin
+    from scrubjay._folder import Folder
+
+    options, parameters = parts.options, parts.shape.parameters or ()
+    names = ["key"] if options["key"] is not None else [name for name, _, _, ignored in parameters if not ignored]
+    return DiskTier(
+        Folder(options["disk"]),
+        Origin.of(function, options["version"], options["code"]),
+        Codec(classes=options["classes"], allow_pickle=options["allow_pickle"]),
+        parts.loader.keeping,
+        parts.all_memories,
+        names=names,
+        clock=options["clock"],
+    )
 
 
 def _name(function):
@@ -178,6 +213,9 @@ class _Parts:
         self.elsewhere = {}
         self.attribute = None
 
+    def all_memories(self):
+        return [self.memory, *self.memories]
+
 
 @dataclasses.dataclass
 class _Shape:
@@ -236,6 +274,8 @@ def _set_name(self, owner, name):
     _first, _defaults, _unnamed, ignored = parameters[0]
     if not ignored and parts.shape.positional:
         parts.attribute = f"_scrubjay_{next(_numbers)}_{name}"
+        if parts.loader.disk is not None:
+            parts.loader.disk.belong_to_instances()
         _native.keep_in_instances(self, parts.attribute, functools.partial(_attach, parts))
 
 
@@ -327,13 +367,16 @@ class Bound:
         return self.__func__.contains(self.__self__, *args, **kwargs)
 
     def invalidate_tag(self, tag, /):
-        """Forget the instance's results with a tag; how many there were."""
-        return sum(memory.invalidate_tag(tag) for memory in self._memories())
+        """Forget the instance's results with a tag; how many there were. With `disk`, whatever there has the tag."""
+        return _invalidate_tagged(self.__func__._parts, self._memories(), tag)
 
     def cache_clear(self):
-        """Forget the instance's results."""
+        """Forget the instance's results. With `disk`, those of equal instances too."""
         for memory in self._memories():
             memory.clear()
+        disk = self.__func__._parts.loader.disk
+        if disk is not None:
+            disk.clear_instance(self.__self__)
 
     def _memories(self):
         parts = self.__func__._parts
@@ -345,8 +388,12 @@ class Bound:
 
 
 def _memories(self):
-    parts = self._parts
-    return [parts.memory, *parts.memories]
+    return self._parts.all_memories()
+
+
+def _invalidate_tagged(parts, memories, tag):
+    count, disk = sum(memory.invalidate_tag(tag) for memory in memories), parts.loader.disk
+    return count if disk is None else max(count, disk.invalidate_tag(tag))
 
 
 def _cache_info(self):
@@ -358,9 +405,13 @@ def _cache_info(self):
 
 
 def _cache_clear(self):
-    """Forget all results, of all instances for a method, and count from zero."""
+    """Forget all results, of all instances for a method, and count from zero. On disk, whatever the code was."""
     for memory in _memories(self):
         memory.clear()
+    disk = self._parts.loader.disk
+    if disk is not None:
+        disk.clear()
+        disk.reset()
     self._parts.memory.reset()
     self._parts.loader.counts.reset()
 
@@ -372,26 +423,36 @@ def _cache_parameters(self):
 
 def _invalidate(self, /, *args, **kwargs):
     """Forget the result for these arguments; whether there was one. A run that is under way is not stored."""
-    located = self.locate(*args, **kwargs)
-    return located is not None and located[0].invalidate(located[1])
+    located, disk = self.locate(*args, **kwargs), self._parts.loader.disk
+    if located is None:
+        return False
+    memory, key = located
+    in_memory = memory.invalidate(key)
+    return (disk is not None and disk.invalidate(key, args)) or in_memory
 
 
 def _invalidate_tag(self, tag, /):
-    """Forget the results with a tag; how many there were. A run that is under way and brings the tag is not stored."""
-    return sum(memory.invalidate_tag(tag) for memory in _memories(self))
+    """Forget the results with a tag; how many there were. A run that is under way and brings the tag is not stored.
+
+    With `disk`, all results in the folder that have the tag go, of whatever function.
+    """
+    return _invalidate_tagged(self._parts, _memories(self), tag)
 
 
 def _contains(self, /, *args, **kwargs):
     """Whether a call with these arguments would be a hit."""
-    located = self.locate(*args, **kwargs)
-    return located is not None and located[0].contains(located[1])
+    located, disk = self.locate(*args, **kwargs), self._parts.loader.disk
+    if located is None:
+        return False
+    memory, key = located
+    return memory.contains(key) or (disk is not None and disk.contains(key, args))
 
 
 def _stats(self):
     """What was counted so far: see `Stats`."""
     for memory in self._parts.memories:
         len(memory)
-    return stats_of(self._parts.memory, self._parts.loader.counts)
+    return stats_of(self._parts.memory, self._parts.loader)
 
 
 def _repr(self):

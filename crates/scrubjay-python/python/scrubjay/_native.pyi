@@ -20,6 +20,7 @@ __all__ = [
     "Report",
     "Store",
     "StoreLead",
+    "Watch",
     "__version__",
     "decode",
     "digest",
@@ -48,6 +49,8 @@ class ManualClock:
 class Key:
     @property
     def parts(self) -> tuple[Any, ...]: ...
+    @property
+    def names(self) -> tuple[str, ...] | None: ...
 
 @final
 class Memory:
@@ -193,6 +196,14 @@ def recording(begins: bool) -> None: ...
 class Fence: ...
 
 @final
+class Watch:
+    def wait(self, timeout: float) -> tuple[list[tuple[str, bytes | str | None]], Fence] | None:
+        """What was said meanwhile: "key" and a digest, "tag", "function" and its name, "loads" or "all"; and the point up
+        to which it was heard. None if it was stopped."""
+
+    def stop(self) -> None: ...
+
+@final
 class StoreLead:
     def release(self) -> None: ...
     def __enter__(self) -> StoreLead: ...
@@ -214,6 +225,8 @@ class Head:
     def written(self) -> float: ...
     @property
     def expires(self) -> float | None: ...
+    @property
+    def stale_until(self) -> float | None: ...
     @property
     def is_fresh(self) -> bool: ...
     @property
@@ -243,6 +256,8 @@ class Record:
     def written(self) -> float: ...
     @property
     def expires(self) -> float | None: ...
+    @property
+    def stale_until(self) -> float | None: ...
     @property
     def is_fresh(self) -> bool: ...
     @property
@@ -282,7 +297,7 @@ class Report:
 class Store:
     """A folder that many threads and processes share.
 
-    `capacity_bytes` bounds what the folder takes. With `write_through`, `put` returns after the entry was committed, else it
+    `capacity_bytes` bounds what the folder takes; by default its own bound stays, 1 GiB at first. With `write_through`, `put` returns after the entry was committed, else it
     is queued for a thread that commits within about 5 ms. `durability="sync"` makes commits survive a power loss.
     Errors: `ValueError` for options, `OSError` for what the disk did. A lookup that fails is a miss.
     """
@@ -291,7 +306,7 @@ class Store:
         cls,
         directory: str | Path,
         *,
-        capacity_bytes: int = 1073741824,
+        capacity_bytes: int | None = None,
         durability: str = "process",
         write_through: bool = False,
         allow_network: bool = False,
@@ -330,6 +345,13 @@ class Store:
     def lead(self, digest: bytes, timeout: float | None = None) -> StoreLead | None:
         """As `try_lead`, but wait: None once there is an entry, or after `timeout` seconds."""
 
+    def watch(self, since: Fence) -> Watch:
+        """Hears of what other processes invalidate, from a point in the store's history on."""
+
+    def count_hit(self, function: str, load_cost: float) -> None:
+        """Count a hit of a function, for the statistics of all processes."""
+
+    def count_load(self, function: str, load_cost: float) -> None: ...
     def invalidate(self, digest: bytes) -> int: ...
     def invalidate_tag(self, tag: str) -> int: ...
     def invalidate_function(self, name: str) -> int: ...

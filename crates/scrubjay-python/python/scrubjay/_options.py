@@ -50,6 +50,19 @@ def seconds(name, value):
     return None if math.isinf(value) else float(value)
 
 
+def check_disk(options):
+    """Refuse nonsense about what is on disk."""
+    if options.get("code", "source") not in ("source", "bytecode", "off"):
+        raise ValueError(f'code= is "source", "bytecode" or "off", not {options["code"]!r}')
+    version = options.get("version")
+    if isinstance(version, bool) or not isinstance(version, (int, str, type(None))):
+        raise TypeError(f"version= is an integer or a string, not {type(version).__name__}")
+    if options["disk"] is None:
+        for name, absent in (("version", None), ("allow_pickle", False), ("classes", ())):
+            if options.get(name, absent) != absent:
+                raise ValueError(f"{name}= is about what is on disk: it needs disk=")
+
+
 def capacity(maxsize):
     """`maxsize` as the native memory takes it."""
     if maxsize is None:

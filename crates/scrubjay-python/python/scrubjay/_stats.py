@@ -26,6 +26,13 @@ class Stats(typing.NamedTuple):
     capacity: int | None
     #: Seconds that runs took.
     load_time: float
+    #: Misses in memory that the disk answered.
+    disk_hits: int = 0
+    disk_misses: int = 0
+    #: Results that were given to the disk.
+    disk_writes: int = 0
+    #: What the disk could not read, write or name. Each kind is warned of once.
+    disk_failures: int = 0
 
     @property
     def hit_ratio(self) -> float:
@@ -53,15 +60,20 @@ class Stats(typing.NamedTuple):
             ("entries", f"{self.entries:,}, weight {self.weight:,} of {capacity}"),
             ("time saved", f"about {duration(self.time_saved)}"),
         ]
+        if self.disk_hits or self.disk_misses or self.disk_failures:
+            rows.append(("disk", f"{self.disk_hits:,} hits, {self.disk_misses:,} misses, {self.disk_writes:,} writes"))
+            rows.append(("", f"{self.disk_failures:,} failures"))
         return "\n".join(f"{name:<12}{value}" for name, value in rows)
 
 
-def stats_of(memory, counts):
+def stats_of(memory, loader):
     """What a memory and those that count with it, and their loader, have counted."""
+    counts, disk = loader.counts, loader.disk
+    below = () if disk is None else (disk.hits, disk.misses, disk.writes, disk.failures)
     hits, misses, entries, weight, evictions, expirations, rejections = memory.counts()
     return Stats(
         hits, misses, counts.loads, counts.errors, counts.waits, counts.refreshes,
-        evictions, expirations, rejections, entries, weight, memory.capacity, counts.load_time,
+        evictions, expirations, rejections, entries, weight, memory.capacity, counts.load_time, *below,
     )  # fmt: skip
 
 
