@@ -1,6 +1,7 @@
 """How users' code is typed: checked by mypy and pyright, never run."""
 
 import datetime
+from io import BytesIO
 from pathlib import Path
 
 import scrubjay
@@ -142,3 +143,5 @@ kept_names: Cache[str, str] = Cache(disk=Path("folder"))
 memoize(disk=kept_names)
 memoize(disk=1)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
 memoize(disk="", code="text")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
+assert_type(kept_names.save("file"), int)
+assert_type(kept_names.load(BytesIO()), int)

@@ -21,6 +21,8 @@ from typing import (
     type_check_only,
 )  # fmt: skip
 
+from _typeshed import SupportsRead, SupportsWrite
+
 from scrubjay._native import Store
 
 __all__ = ["Cache", "ManualClock", "Stats", "__version__", "cache", "cached_property", "lru_cache", "memoize", "trace"]
@@ -284,6 +286,8 @@ class Cache(MutableMapping[_K, _V]):
         self, key: _K, function: Callable[_P, Coroutine[Any, Any, _V]], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _V: ...
     def warm(self, items: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> int: ...
+    def save(self, target: str | os.PathLike[str] | SupportsWrite[bytes]) -> int: ...
+    def load(self, source: str | os.PathLike[str] | SupportsRead[bytes]) -> int: ...
     def stats(self) -> Stats: ...
 
 class Stats(NamedTuple):

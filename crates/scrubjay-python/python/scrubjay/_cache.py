@@ -265,6 +265,35 @@ class Cache(MutableMapping):
         pairs = items.items() if hasattr(items, "items") else items
         return sum(self.set(key, value) for key, value in pairs)
 
+    def save(self, target):
+        """Write the fresh entries in memory to a path or a binary file, for `load`; how many.
+
+        A path is replaced in one step: it has the old content or the new. TypeError, and nothing is written, if an entry
+        cannot be encoded. Remembered exceptions are left out.
+        """
+        from scrubjay._disk import without_marks
+        from scrubjay._snapshot import save
+
+        listed = self._memory.entries()
+        entries = [(key, value, left, without_marks(tags)) for (key,), value, left, tags in listed]
+        return save(entries, self._codec(), target)
+
+    def load(self, source):
+        """Store the entries of a snapshot from a path or a binary file; how many there was room for.
+
+        They live as long from now on as they had left when they were saved. ValueError, and nothing changes, if it is not
+        a whole snapshot.
+        """
+        from scrubjay._snapshot import load
+
+        entries = load(self._codec(), source)
+        return sum(self._take(*entry) for entry in entries)
+
+    def _take(self, key, value, left, tags):
+        key = self._memory.key(key)
+        marks = () if self._disk is None else self._disk.replace(key, value, left, tags)
+        return self._insert(key, value, left, [*tags, *marks]) or bool(marks)
+
     def stats(self):
         """What was counted so far: see `Stats`."""
         return stats_of(self._memory, self._loader)
