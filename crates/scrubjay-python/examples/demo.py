@@ -104,6 +104,7 @@ def restart():
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):
             subprocess.run([sys.executable, __file__, folder], check=True)
+        subprocess.run([sys.executable, "-m", "scrubjay", "stats", folder], check=True)
 
 
 def heading(text):

@@ -5,6 +5,7 @@
 
 mod clock;
 mod codec;
+mod command;
 mod counters;
 mod digest;
 mod flight;
@@ -33,6 +34,8 @@ mod _native {
     use super::clock::ManualClock;
     #[pymodule_export]
     use super::codec::{decode, encode};
+    #[pymodule_export]
+    use super::command::command;
     #[pymodule_export]
     use super::digest::digest;
     #[pymodule_export]

@@ -1,7 +1,13 @@
-"""`python -m scrubjay`: what the package does from the command line."""
+"""`python -m scrubjay`: what the package does from the command line.
+
+The tools of a folder are those of the `scrubjay` command, by the same code in the native module; `import` is the package's own.
+"""
 
 import argparse
+import signal
 import sys
+
+from scrubjay import _native
 
 EXAMPLES = """examples:
   python -m scrubjay import /var/cache/app --into /var/cache/app-scrubjay
@@ -11,16 +17,24 @@ EXAMPLES = """examples:
 
 def main(arguments=None):
     """Runs a command; the status to exit with."""
-    options = _parser().parse_args(arguments)
-    return _import(options)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["import"]:
+        return _import(_import_parser().parse_args(arguments[1:]))
+    return _tool(arguments)
 
 
-def _parser():
-    parser = argparse.ArgumentParser(prog="python -m scrubjay", description="Remembers what functions returned.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    bring = commands.add_parser(
-        "import",
-        help="bring the entries of a folder that diskcache 5.6 wrote into one of scrubjay.compat.diskcache",
+def _tool(arguments):
+    # Native code does not see the interpreter's handler, which would wait for it to end.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return _native.command(["python -m scrubjay", *arguments])
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _import_parser():
+    bring = argparse.ArgumentParser(
+        prog="python -m scrubjay import",
         description="Reads a folder that diskcache 5.6 wrote (Cache or FanoutCache) and stores its entries with their tags "
         "and what is left of their time to live. The folder stays as it is.",
         epilog=EXAMPLES,
@@ -37,7 +51,7 @@ def _parser():
         help="bring pickled keys and values too; this runs whatever they say, so only for folders that nobody else could "
         "write to",
     )
-    return parser
+    return bring
 
 
 def _import(options):
