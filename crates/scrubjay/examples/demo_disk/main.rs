@@ -58,22 +58,36 @@ impl Drop for Folder {
     }
 }
 
+/// Files that are compared have at most so many lines.
+const LINES: &str = "1000";
+
 fn show() -> Result<(), Failure> {
     let is_terminal = io::stdout().is_terminal();
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let mut out = io::stdout();
-    let mut page = Page::new(&mut out, is_terminal, is_terminal && !no_colour);
-    restart::show(&mut page)?;
-    restart::show_eight(&mut page)?;
+    let colour = is_terminal && !no_colour;
+    print(&mut io::stdout(), is_terminal, colour, LINES)
+}
+
+/// Prints every section, with files of at most so many lines.
+pub fn print(
+    out: &mut dyn Write,
+    is_terminal: bool,
+    colour: bool,
+    lines: &str,
+) -> Result<(), Failure> {
+    let mut page = Page::new(out, is_terminal, colour);
+    restart::show(&mut page, lines)?;
+    restart::show_eight(&mut page, lines)?;
     crash::show(&mut page)?;
     Ok(())
 }
 
-fn main() -> ExitCode {
+/// Shows what the disk tier does, or works for another process that does.
+pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => show(),
-        ["--compare", folder, first] => worker::compare_all(Path::new(folder), first),
+        ["--compare", folder, first, lines] => worker::compare_all(Path::new(folder), first, lines),
         ["--write", folder] => worker::write_for_ever(Path::new(folder)),
         _ => Err("this program takes no arguments".into()),
     };

@@ -11,9 +11,10 @@ use super::{Failure, Folder, claim};
 const PROCESSES: u64 = 8;
 
 /// Starts a process that asks for every comparison, beginning with number `first`.
-fn start(folder: &Path, first: u64) -> Result<Child, Failure> {
+fn start(folder: &Path, first: u64, lines: &str) -> Result<Child, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
-    let command = command.arg("--compare").arg(folder).arg(first.to_string());
+    let command = command.arg("--compare").arg(folder);
+    let command = command.args([&first.to_string(), lines]);
     Ok(command.stdout(Stdio::piped()).spawn()?)
 }
 
@@ -36,7 +37,7 @@ fn row(table: &mut Table, name: &str, done: &Done) {
 }
 
 /// One process compares, and after its end another one asks for the same.
-pub fn show(page: &mut Page) -> Result<(), Failure> {
+pub fn show(page: &mut Page, lines: &str) -> Result<(), Failure> {
     page.heading("The analysis again after a restart")?;
     page.text(
         "Whole files compared by one process, in a cache with a folder below it; and when that process is gone, the same \
@@ -44,8 +45,8 @@ pub fn show(page: &mut Page) -> Result<(), Failure> {
     )?;
     page.progress("comparing")?;
     let folder = Folder::new("restart");
-    let first = end(start(folder.path(), 0)?)?;
-    let second = end(start(folder.path(), 0)?)?;
+    let first = end(start(folder.path(), 0, lines)?)?;
+    let second = end(start(folder.path(), 0, lines)?)?;
     let mut table = Table::new(" | asked | computed | from disk | time");
     row(&mut table, "the first process", &first);
     row(&mut table, "after the restart", &second);
@@ -67,7 +68,7 @@ pub fn show(page: &mut Page) -> Result<(), Failure> {
 }
 
 /// Eight processes begin at different places of one list.
-pub fn show_eight(page: &mut Page) -> Result<(), Failure> {
+pub fn show_eight(page: &mut Page, lines: &str) -> Result<(), Failure> {
     page.heading("Eight processes at once on one folder")?;
     page.text(
         "Eight processes open one new folder and ask for the same comparisons, each beginning with another one. Whoever \
@@ -75,7 +76,7 @@ pub fn show_eight(page: &mut Page) -> Result<(), Failure> {
     )?;
     page.progress("comparing")?;
     let folder = Folder::new("eight");
-    let started = (0..PROCESSES).map(|first| start(folder.path(), first));
+    let started = (0..PROCESSES).map(|first| start(folder.path(), first, lines));
     let started = started.collect::<Result<Vec<_>, _>>()?;
     let done = started
         .into_iter()

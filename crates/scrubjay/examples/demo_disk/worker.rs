@@ -59,11 +59,15 @@ fn name(pair: &Pair) -> String {
     format!("{} {:016x}", pair.name, hasher.finish())
 }
 
-/// Asks for every comparison through a cache with a folder below it, beginning with number `first`, and prints what was
-/// done.
-pub fn compare_all(folder: &Path, first: &str) -> Result<(), Failure> {
+/// Asks for every comparison of files of at most so many lines through a cache with a folder below it, beginning with
+/// number `first`, and prints what was done.
+pub fn compare_all(folder: &Path, first: &str, lines: &str) -> Result<(), Failure> {
     let first: usize = first.parse()?;
-    let mut pairs = Input::find(Origin::Any, None, BOUNDS).pairs;
+    let bounds = Bounds {
+        lines: lines.parse()?,
+        ..BOUNDS
+    };
+    let mut pairs = Input::find(Origin::Any, None, bounds).pairs;
     pairs.sort_by_key(|pair| std::cmp::Reverse(pair.cells()));
     pairs.truncate(SHOWN);
     let store = Store::open(folder)?;
