@@ -197,3 +197,93 @@ impl Index for Sqlite {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::tier::disk::digest::KeyEncoder;
+    use crate::tier::disk::index::{AT_ONCE, Put};
+    use crate::tier::disk::record::Function;
+
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("scrubjay-index-{name}-{}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+
+        fn index(&self) -> Sqlite {
+            let directory = Directory::open(&self.0, false).unwrap();
+            Sqlite::open(&directory, &Options::default(), 1).unwrap()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn put(key: u64, born: u64) -> Op {
+        Op::Put(Box::new(Put {
+            digest: KeyEncoder::new("test").u64(key).finish(),
+            function: Function::new("f", ""),
+            tags: vec!["t".into()],
+            born,
+            is_load: true,
+            replaces: false,
+            ends: None,
+            bucket: 0,
+            file: None,
+            noted: None,
+            bytes: vec![7; 20],
+        }))
+    }
+
+    /// More entries than one transaction removes, an invalidation of all of them that was written down and has not gone
+    /// through them yet, and then two loads that began as it was said and after it.
+    #[test]
+    fn what_was_loaded_after_a_large_invalidation_began_survives_the_rest_of_it() {
+        let many = AT_ONCE as u64 + 100;
+        let targets = [
+            Target::All,
+            Target::Function("f".into()),
+            Target::Tag("t".into()),
+        ];
+        for target in targets {
+            let folder = Folder::new("large");
+            let index = folder.index();
+            let old: Vec<Op> = (0..many).map(|key| put(key, 0)).collect();
+            index.apply(&old, false).unwrap();
+            let said = index.apply(&[Op::Invalidate(target.clone())], true);
+            let before = said.unwrap().last.invalidation;
+            let new = [put(3, before), put(many, before)];
+            index.apply(&new, false).unwrap();
+            let newer = [index.id_of(3), index.id_of(many)];
+
+            let mut after = i64::MIN;
+            loop {
+                let ids = index.concerned(&target, before, after).unwrap();
+                assert!(newer.iter().all(|id| !ids.contains(id)), "{target:?}");
+                let Some(last) = ids.last() else { break };
+                after = *last;
+                index.apply(&[Op::Remove { ids, before }], false).unwrap();
+            }
+            // Nor are they removed by somebody who found them before they were written anew.
+            let ids = newer.to_vec();
+            let removed = index.apply(&[Op::Remove { ids, before }], false).unwrap();
+            assert_eq!(removed.invalidated, 0, "{target:?}");
+            assert_eq!(index.len().unwrap(), 2, "{target:?}");
+        }
+    }
+
+    impl Sqlite {
+        fn id_of(&self, key: u64) -> i64 {
+            let digest = KeyEncoder::new("test").u64(key).finish();
+            self.get(&digest, None).unwrap().unwrap().id
+        }
+    }
+}
