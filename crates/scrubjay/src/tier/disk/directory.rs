@@ -14,6 +14,9 @@ use super::format::nanos_of;
 use super::os;
 use crate::error::{Error, ErrorKind};
 
+/// The folder inside one of a newer version in which this version keeps its store.
+const BESIDE: &str = "format-2";
+
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Directory(PathBuf);
@@ -80,9 +83,15 @@ impl Directory {
 
     /// The folder inside in which this version keeps its store when a newer one has the outer.
     pub(crate) fn beside_newer(&self) -> io::Result<Self> {
-        let path = self.0.join("format-1");
+        let path = self.0.join(BESIDE);
         make(&path)?;
         Ok(Self(path))
+    }
+
+    /// Whether the folder around this one has a store of a newer version.
+    pub(crate) fn is_beside_newer(&self) -> bool {
+        let outer = self.0.parent().map(|outer| outer.join("store.db"));
+        self.0.ends_with(BESIDE) && outer.is_some_and(|index| index.exists())
     }
 
     /// Makes a folder inside, unless it is there.

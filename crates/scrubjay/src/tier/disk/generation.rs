@@ -20,6 +20,8 @@ use super::values::new_id;
 
 const MAGIC: [u8; 8] = *b"SJgen\0\0\x01";
 const SIZE: usize = 40;
+/// How often a page is read that does not look like one before it is called damaged.
+const LOOKS: u32 = 100;
 
 /// What the page says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,13 @@ impl Generation {
         let mut bytes = [0; SIZE];
         self.file.read_exact_at(&mut bytes, 0).ok()?;
         decode(&bytes)
+    }
+
+    /// Whether there is something else than a page. One that is being written is looked at again.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let length = self.file.metadata().map_or(0, |file| file.len());
+        let is_read = || (0..LOOKS).any(|_| self.read().is_some());
+        length > 0 && (length != SIZE as u64 || !is_read())
     }
 
     /// Announces a commit after which the last numbers were these.

@@ -3,12 +3,14 @@
 //! [`Index`] is all that the store asks of an engine; SQLite is the one behind it. Invariant: a batch of operations is
 //! applied whole or not at all, in its order, and is seen by every process once `apply` returned.
 
+mod check;
 mod connection;
 pub(super) mod evict;
 mod read;
 mod readers;
 mod schema;
 mod sqlite;
+mod sums;
 mod write;
 
 pub(crate) use evict::LOG_AT_REST;
@@ -45,6 +47,8 @@ pub(crate) struct Guides {
     pub(crate) bytes: u64,
     /// How many tags it is said to have, and how many lead to it.
     pub(crate) tags: (u64, u64),
+    /// Whether the rest of its row is as it was written.
+    pub(crate) is_whole: bool,
 }
 
 /// What an invalidation is about.
@@ -188,6 +192,6 @@ pub(crate) trait Index: Send + Sync {
     /// Whether a row names this value file.
     fn names_file(&self, id: i64) -> Result<bool, Error>;
     fn guides(&self, id: i64) -> Result<Option<Guides>, Error>;
-    /// What the engine's own check finds wrong.
+    /// What is wrong with the index itself.
     fn check(&self) -> Result<Vec<String>, Error>;
 }

@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::SystemTime;
@@ -63,6 +63,8 @@ pub(super) struct Shared {
     next: OnceLock<Result<Arc<Shared>, String>>,
     this: Weak<Shared>,
     inode: u64,
+    /// Where a damaged index was moved when this was opened.
+    set_aside: Option<PathBuf>,
 }
 
 impl Shared {
@@ -71,6 +73,7 @@ impl Shared {
         fork::watch();
         let mut directory = Directory::open(path, options.allow_network)?;
         let origin = values::new_id();
+        let mut aside = None;
         let index = match Sqlite::open(&directory, options, origin) {
             Ok(index) => index,
             Err(Unusable::Newer) => {
@@ -80,7 +83,7 @@ impl Shared {
                 Sqlite::open(&directory, options, origin).map_err(Unusable::into_error)?
             }
             Err(Unusable::Damaged(_)) => {
-                set_aside(&directory, options, origin)?;
+                aside = set_aside(&directory, options, origin)?;
                 Sqlite::open(&directory, options, origin).map_err(Unusable::into_error)?
             }
             Err(Unusable::Failed(error)) => return Err(error),
@@ -106,6 +109,7 @@ impl Shared {
             next: OnceLock::new(),
             this: this.clone(),
             inode,
+            set_aside: aside,
         });
         shared.replay_journals();
         Ok(shared)
@@ -143,6 +147,28 @@ impl Shared {
             let opened = Self::open(self.directory.path(), &self.options);
             let _ = self.next.set(opened.map_err(|error| error.to_string()));
         }
+    }
+
+    /// What is wrong with the files beside the index that no entry tells of.
+    pub(super) fn check_files(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if let Some(aside) = &self.set_aside {
+            let aside = aside.display();
+            wrong.push(format!(
+                "the index could not be read, and was moved to {aside}"
+            ));
+        }
+        if self.directory.is_beside_newer() {
+            wrong.push("the folder's own index is of a version that is not known here".to_owned());
+        }
+        if self.generation.is_damaged() {
+            wrong.push("the page `gen` is damaged; the next write makes it anew".to_owned());
+        }
+        match self.usage.damaged_slots() {
+            0 => {}
+            slots => wrong.push(format!("{slots} counts in the file `usage` are damaged")),
+        }
+        wrong
     }
 
     /// Counts a failure, and says so once for each open store.
@@ -389,8 +415,12 @@ fn inode(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.ino())
 }
 
-/// Moves a damaged index away, unless another process did so already.
-fn set_aside(directory: &Directory, options: &Options, origin: i64) -> Result<(), Error> {
+/// Moves a damaged index away, unless another process did so already; returns where to.
+fn set_aside(
+    directory: &Directory,
+    options: &Options,
+    origin: i64,
+) -> Result<Option<PathBuf>, Error> {
     let failed = |cause| error::folder(directory.path(), cause);
     let _lock = directory.lock().map_err(failed)?;
     if let Err(Unusable::Damaged(error)) = Sqlite::open(directory, options, origin) {
@@ -399,8 +429,9 @@ fn set_aside(directory: &Directory, options: &Options, origin: i64) -> Result<()
             "scrubjay: {error}; it was moved to {}, and a new one begins empty",
             aside.display()
         );
+        return Ok(Some(aside));
     }
-    Ok(())
+    Ok(None)
 }
 
 pub(super) fn bucket(now: SystemTime) -> i64 {

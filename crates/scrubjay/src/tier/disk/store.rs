@@ -636,7 +636,11 @@ impl Store {
     }
 
     pub(super) fn check_index(&self) -> Result<Vec<String>, Error> {
-        self.inside(|shared| shared.index.check())
+        self.inside(|shared| {
+            let mut wrong = shared.index.check()?;
+            wrong.extend(shared.check_files());
+            Ok(wrong)
+        })
     }
 
     pub(super) fn len(&self) -> Result<u64, Error> {
@@ -660,6 +664,7 @@ impl Store {
         let guides = self.inside(|shared| shared.index.guides(row.id))?;
         let file = row.file.map_or(0, |_| values::size_of_file(head.len));
         let wrong = guides.and_then(|guides| match guides {
+            _ if !guides.is_whole => Some("its last use or its number"),
             _ if guides.ends != ends(head) => Some("its end"),
             _ if guides.bucket > bucket(SystemTime::now()) + 1 => Some("its last use"),
             _ if guides.bytes != row.bytes.len() as u64 + file => Some("its size"),

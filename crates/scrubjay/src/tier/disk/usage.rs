@@ -194,6 +194,23 @@ impl Counts {
         }
     }
 
+    /// How many slots of the file are damaged; if its beginning is, that is all of them.
+    pub(super) fn damaged_slots(&self) -> usize {
+        let Ok(mut file) = File::open(&self.path) else {
+            return 0;
+        };
+        let (mut bytes, locked) = (Vec::new(), lock(&file));
+        if locked.and_then(|()| file.read_to_end(&mut bytes)).is_err() || bytes.is_empty() {
+            return 0;
+        }
+        let Some(slots) = bytes.strip_prefix(&MAGIC) else {
+            return bytes.len().div_ceil(SLOT);
+        };
+        let (whole, rest) = slots.as_chunks();
+        let damaged = whole.iter().filter(|slot| Usage::decode(slot).is_none());
+        damaged.count() + usize::from(!rest.is_empty())
+    }
+
     /// What all processes have counted, the functions that saved most first.
     pub(super) fn read(&self) -> Vec<Usage> {
         self.write();

@@ -111,7 +111,7 @@ fn sample(step: &Step<'_>) -> rusqlite::Result<Vec<Old>> {
         let chance = crate::tier::disk::values::new_id();
         let start = first + chance % (last - first + 1).max(1);
         let rows = statement.query_map(params![start, ROWS_PER_RANGE], |row| {
-            Ok((row.get(6)?, old(row)?))
+            Ok((row.get(7)?, old(row)?))
         })?;
         for row in rows {
             seen.push(row?);

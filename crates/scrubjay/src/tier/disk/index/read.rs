@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row as Found, params};
 
 use super::readers::Reader;
-use super::schema::CAPACITY;
+use super::schema::{CAPACITY, has_sums};
+use super::sums;
 use super::write::AT_ONCE;
 use super::{FunctionStats, Guides, Last, News, Row, Target};
 use crate::tier::disk::digest::Digest;
@@ -93,11 +94,15 @@ pub(super) fn capacity(reader: &Connection) -> rusqlite::Result<Option<u64>> {
 }
 
 pub(super) fn guides(reader: &Connection, id: i64) -> rusqlite::Result<Option<Guides>> {
-    const SQL: &str =
-        "SELECT x, a, n, g, (SELECT count(*) FROM t WHERE t.id = e.id) FROM e WHERE id = ?1";
-    let mut statement = reader.prepare_cached(SQL)?;
+    let sum = if has_sums(reader)? { "c" } else { "NULL" };
+    let tags = "(SELECT count(*) FROM t WHERE t.id = e.id)";
+    let sql = format!("SELECT x, a, n, g, {tags}, h, k, b, {sum} FROM e WHERE id = ?1");
+    let mut statement = reader.prepare_cached(&sql)?;
     let guides = statement.query_row([id], |row| {
+        let tail = row.get_ref(6)?.as_bytes_or_null()?.unwrap_or_default();
+        let sum = sums::of_row(row.get(5)?, tail, row.get(1)?, row.get(7)?);
         Ok(Guides {
+            is_whole: row.get::<_, Option<i64>>(8)?.is_none_or(|kept| kept == sum),
             ends: row.get(0)?,
             bucket: row.get(1)?,
             bytes: row.get(2)?,

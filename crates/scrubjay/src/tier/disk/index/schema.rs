@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::sums;
 use crate::error::Error;
 use crate::tier::disk::directory::Directory;
 use crate::tier::disk::error;
@@ -14,7 +15,9 @@ use crate::tier::disk::error;
 /// "SJay": says that a database is ours.
 pub(super) const APPLICATION: i64 = 0x534A_6179;
 /// The version of the tables.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
+/// The oldest version of the tables that is read, and becomes [`VERSION`] with the first write.
+const OLDEST: i64 = 1;
 
 /// The size of a page.
 pub(super) const PAGE: u64 = 8192;
@@ -41,14 +44,15 @@ CREATE TABLE m(k INTEGER PRIMARY KEY, v INTEGER NOT NULL);
 INSERT INTO m VALUES (1, 0), (2, 0), (4, 0);
 ";
 
-/// A table that the first folders lack: how far each journal was applied.
-const JOURNALS: &str =
-    "CREATE TABLE IF NOT EXISTS j(journal INTEGER PRIMARY KEY, applied INTEGER NOT NULL);";
-
-/// Makes what an index of an earlier time lacks.
-pub(super) fn complete(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(JOURNALS)
-}
+/// What version 2 has more than version 1: how far each journal was applied, and the sums of rows.
+const SUMS: &str = "
+CREATE TABLE IF NOT EXISTS j(journal INTEGER PRIMARY KEY, applied INTEGER NOT NULL);
+ALTER TABLE j ADD COLUMN c INTEGER;
+ALTER TABLE e ADD COLUMN c INTEGER;
+ALTER TABLE i ADD COLUMN c INTEGER;
+ALTER TABLE n ADD COLUMN c INTEGER;
+ALTER TABLE m ADD COLUMN c INTEGER;
+";
 
 /// What a database turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +108,67 @@ fn fill(path: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "secure_delete", false)?;
     connection.execute_batch(&format!(
-        "BEGIN; {TABLES} {JOURNALS} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+        "BEGIN; {TABLES} PRAGMA application_id={APPLICATION};"
     ))?;
+    add_sums(&connection)?;
+    connection.execute_batch("COMMIT")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.close().map_err(|(_, error)| error)
+}
+
+/// Makes version 2 of version 1, inside a transaction.
+fn add_sums(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(SUMS)?;
+    let mut settings = connection.prepare("SELECT k, v FROM m")?;
+    let settings = settings.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let settings: Vec<(i64, i64)> = settings.collect::<rusqlite::Result<_>>()?;
+    for (k, v) in settings {
+        let sum = sums::of_setting(k, v);
+        connection.execute("UPDATE m SET c = ?2 WHERE k = ?1", [k, sum])?;
+    }
+    connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Makes this version of an older one, for whoever is about to write.
+pub(super) fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    if has_sums(connection)? {
+        return Ok(());
+    }
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    // Somebody else may have done it meanwhile.
+    let done = match has_sums(connection) {
+        Ok(false) => add_sums(connection),
+        other => other.map(|_| ()),
+    };
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    connection.execute_batch(end).and(done)
+}
+
+/// Whether rows have the sums that came with version 2.
+pub(super) fn has_sums(connection: &Connection) -> rusqlite::Result<bool> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(version > OLDEST)
+}
+
+/// What the tables and their indexes are, as they are said to be.
+pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<[String; 4]>> {
+    let sql =
+        "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
+    })?;
+    rows.collect()
+}
+
+/// What they should be, with sums or without.
+pub(super) fn expected(with_sums: bool) -> rusqlite::Result<Vec<[String; 4]>> {
+    let memory = Connection::open_in_memory()?;
+    memory.execute_batch(TABLES)?;
+    if with_sums {
+        memory.execute_batch(SUMS)?;
+    }
+    tables(&memory)
 }
 
 /// Says what an open database is.
@@ -117,7 +178,7 @@ pub(super) fn kind(connection: &Connection) -> rusqlite::Result<Kind> {
         return Ok(Kind::Foreign);
     }
     Ok(match number("user_version")? {
-        VERSION => Kind::Ours,
+        OLDEST..=VERSION => Kind::Ours,
         newer if newer > VERSION => Kind::Newer,
         _ => Kind::Foreign,
     })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::check;
 use super::connection::connect;
 use super::evict;
 use super::readers::Readers;
@@ -94,7 +95,7 @@ impl Sqlite {
             Some(writer) => writer,
             empty => {
                 let connection = connect(&self.directory).map_err(error::index)?;
-                schema::complete(&connection).map_err(error::index)?;
+                schema::upgrade(&connection).map_err(error::index)?;
                 empty.insert(Writer::new(connection, self.origin))
             }
         };
@@ -189,12 +190,7 @@ impl Index for Sqlite {
     }
 
     fn check(&self) -> Result<Vec<String>, Error> {
-        self.read(|reader| {
-            let mut statement = reader.prepare("PRAGMA integrity_check")?;
-            let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
-            let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
-            Ok(lines.into_iter().filter(|line| line != "ok").collect())
-        })
+        self.read(check::check)
     }
 }
 

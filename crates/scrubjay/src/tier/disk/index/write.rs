@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::evict;
 use super::read::{Numbers, numbers, parts};
 use super::schema::{CAPACITY, FILE_BYTES, FORGOTTEN, OLD_NEWS, PAGE};
-use super::{Applied, Noted, Op, Put, Target};
+use super::{Applied, Noted, Op, Put, Target, sums};
 use crate::tier::disk::Options;
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::format::nanos_of;
@@ -135,11 +135,8 @@ impl Step<'_> {
                 Ok(())
             }
             Op::Touch { id, bucket } => {
-                let sql = "UPDATE e SET a = ?2 WHERE id = ?1 AND a < ?2";
-                self.connection
-                    .prepare_cached(sql)?
-                    .execute(params![id, bucket])?;
-                Ok(())
+                let old = self.find("id = ?1 AND a < ?2", params![id, bucket])?;
+                old.map_or(Ok(()), |old| self.touch(&old, *bucket))
             }
             Op::Discard { id, digest } => {
                 let found = self.find_digest(digest)?.filter(|old| old.id == *id);
@@ -169,9 +166,11 @@ impl Step<'_> {
     }
 
     fn note_applied(&self) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO j(journal, applied) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET applied = ?2";
+        let sql = "INSERT INTO j(journal, applied, c) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT DO UPDATE SET applied = ?2, c = ?3";
         for (journal, applied) in &self.journals {
-            let values = params![journal, applied.cast_signed()];
+            let applied = applied.cast_signed();
+            let values = params![journal, applied, sums::of_journal(*journal, applied)];
             self.connection.prepare_cached(sql)?.execute(values)?;
         }
         Ok(())
@@ -180,12 +179,12 @@ impl Step<'_> {
     /// Notes a capacity that somebody asked for, for those who do not.
     fn remember_capacity(&self, options: &Options) -> rusqlite::Result<()> {
         if options.is_capacity_given {
-            let sql = "INSERT INTO m(k, v) VALUES (?1, ?2) ON CONFLICT(k) DO UPDATE SET v = ?2 WHERE v <> ?2";
+            let capacity = options.capacity_bytes.min(i64::MAX as u64).cast_signed();
+            let sum = sums::of_setting(CAPACITY, capacity);
+            let sql = "INSERT INTO m(k, v, c) VALUES (?1, ?2, ?3) \
+                       ON CONFLICT(k) DO UPDATE SET v = ?2, c = ?3 WHERE v <> ?2";
             let mut statement = self.connection.prepare_cached(sql)?;
-            statement.execute(params![
-                CAPACITY,
-                options.capacity_bytes.min(i64::MAX as u64)
-            ])?;
+            statement.execute(params![CAPACITY, capacity, sum])?;
         }
         Ok(())
     }
@@ -199,7 +198,7 @@ impl Step<'_> {
             self.forget(options)?;
         }
         self.applied.last = self.numbers.last;
-        let sql = "UPDATE m SET v = ?2 WHERE k = ?1";
+        let sql = "UPDATE m SET v = ?2, c = ?3 WHERE k = ?1";
         for (key, before, now) in [
             (FILE_BYTES, self.before.file_bytes, self.numbers.file_bytes),
             (FORGOTTEN, self.before.forgotten, self.numbers.forgotten),
@@ -207,7 +206,8 @@ impl Step<'_> {
         ] {
             if before != now {
                 let mut statement = self.connection.prepare_cached(sql)?;
-                statement.execute(params![key, now.cast_signed()])?;
+                let now = now.cast_signed();
+                statement.execute(params![key, now, sums::of_setting(key, now)])?;
             }
         }
         Ok(())
@@ -233,30 +233,33 @@ impl Step<'_> {
         } else {
             put.born
         };
+        let born = born.cast_signed() * 2 + i64::from(put.replaces || was_inserted);
+        let (head, tail) = (put.digest.head(), put.digest.tail());
         let values = params![
-            put.digest.head(),
-            put.digest.tail(),
+            head,
+            tail,
             self.function(&put.function)?,
             put.ends,
             put.bucket,
             bytes.cast_signed(),
             put.tags.len() as i64,
-            born.cast_signed() * 2 + i64::from(put.replaces || was_inserted),
+            born,
             put.file.map(|(id, _)| id),
             put.bytes,
             old.as_ref().map(|old| old.id),
+            sums::of_row(head, tail, put.bucket, born),
         ];
         let id = match &old {
             Some(old) => {
                 self.forget_parts(old)?;
                 let sql = "UPDATE e SET h = ?1, k = ?2, f = ?3, x = ?4, a = ?5, n = ?6, g = ?7, b = ?8, file = ?9, \
-                           v = ?10 WHERE id = ?11";
+                           v = ?10, c = ?12 WHERE id = ?11";
                 self.connection.prepare_cached(sql)?.execute(values)?;
                 old.id
             }
             None => {
-                let sql = "INSERT INTO e(id, h, k, f, x, a, n, g, b, file, v) \
-                           VALUES (?11, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                let sql = "INSERT INTO e(id, h, k, f, x, a, n, g, b, file, v, c) \
+                           VALUES (?11, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12)";
                 self.connection.prepare_cached(sql)?.execute(values)?;
                 self.connection.last_insert_rowid()
             }
@@ -299,6 +302,15 @@ impl Step<'_> {
         Ok(false)
     }
 
+    /// Notes a use of a row.
+    fn touch(&self, row: &Old, bucket: i64) -> rusqlite::Result<()> {
+        let sum = sums::of_row(row.head, &row.tail, bucket, row.born);
+        let sql = "UPDATE e SET a = ?2, c = ?3 WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        statement.execute(params![row.id, bucket, sum])?;
+        Ok(())
+    }
+
     fn function(&mut self, function: &Function) -> rusqlite::Result<i64> {
         if let Some(id) = self.functions.get(function) {
             return Ok(*id);
@@ -338,9 +350,10 @@ impl Step<'_> {
         if self.inserted.is_empty() {
             return Ok(());
         }
-        let sql = "INSERT INTO n(number, at, digests, origin) VALUES (?1, ?2, ?3, ?4)";
-        let number = self.numbers.last.number.cast_signed();
-        let values = params![number, now(), self.inserted, self.origin];
+        let sql = "INSERT INTO n(number, at, digests, origin, c) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let (number, at) = (self.numbers.last.number.cast_signed(), now());
+        let sum = sums::of_insertions(number, at, &self.inserted, self.origin);
+        let values = params![number, at, self.inserted, self.origin, sum];
         self.connection.prepare_cached(sql)?.execute(values)?;
         self.inserted.clear();
         Ok(())
@@ -353,8 +366,11 @@ impl Step<'_> {
         let number = self.next_number();
         self.numbers.last.invalidation = number;
         let (kind, bytes) = parts(target);
-        let sql = "INSERT INTO i(number, at, kind, target, origin) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let values = params![number.cast_signed(), now(), kind, bytes, self.origin];
+        let sql =
+            "INSERT INTO i(number, at, kind, target, origin, c) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let (row, at) = (number.cast_signed(), now());
+        let sum = sums::of_invalidation(row, at, kind, bytes, self.origin);
+        let values = params![row, at, kind, bytes, self.origin, sum];
         self.connection.prepare_cached(sql)?.execute(values)?;
         match target {
             Target::Key(digest) => {
@@ -465,6 +481,7 @@ pub(super) struct Old {
     file: Option<i64>,
     /// Twice the number that it knew of, and 1 more if it or one before it was inserted.
     born: i64,
+    head: i64,
     tail: [u8; 24],
 }
 
@@ -478,7 +495,7 @@ impl Old {
     }
 }
 
-pub(super) const OLD: &str = "id, n, g, file, b, k";
+pub(super) const OLD: &str = "id, n, g, file, b, k, h";
 
 pub(super) fn old(row: &rusqlite::Row<'_>) -> rusqlite::Result<Old> {
     let tail = row.get_ref(5)?.as_bytes_or_null()?.unwrap_or_default();
@@ -488,6 +505,7 @@ pub(super) fn old(row: &rusqlite::Row<'_>) -> rusqlite::Result<Old> {
         tags: row.get(2)?,
         file: row.get(3)?,
         born: row.get(4)?,
+        head: row.get(6)?,
         tail: tail.try_into().unwrap_or_default(),
     })
 }
