@@ -288,7 +288,8 @@ where
 
     /// Lets `get_or_insert…` serve an expired entry for this long while one caller refreshes it. Default: zero.
     ///
-    /// `get` and `len` know nothing of stale entries; the memory they take counts until they are gone.
+    /// `get` and `len` know nothing of stale entries; the memory they take counts until they are gone. A folder below
+    /// keeps them as long, so that they are served after a restart for what is left of this time.
     ///
     /// ```
     /// use scrubjay::{Cache, ManualClock};

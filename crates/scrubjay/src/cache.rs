@@ -342,7 +342,7 @@ where
             let name = below.name(&|mut hasher| key.hash(&mut hasher));
             match &prepared {
                 Some(prepared) => {
-                    let lowered = prepared.lowered(&*core.options.clock);
+                    let lowered = prepared.lowered(&*core.options.clock, &core.options.lives);
                     below.replace(&self.core, &key, &value, name, lowered);
                 }
                 None => below.invalidate(name),

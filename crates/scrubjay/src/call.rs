@@ -353,6 +353,13 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         {
             return leader.raise(entered, found.0, found.1);
         }
+        if leader.has_stand_in
+            && let Some(answer) = self.stand_in_answer(leader, plan)
+        {
+            drop(entered);
+            self.refresh_behind(leader);
+            return (answer, Served::Stale);
+        }
         let tags = tags();
         let answer = load();
         leader.finish(entered, answer, plan, tags)
@@ -376,6 +383,12 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
                     {
                         let entered = leader.enter();
                         return leader.raise(entered, answer, raised);
+                    }
+                    if leader.has_stand_in
+                        && let Some(answer) = leader.within(|| self.stand_in_answer(&leader, plan))
+                    {
+                        self.refresh_behind(&mut leader);
+                        return (answer, Served::Stale);
                     }
                     let tags = leader.within(tags);
                     let answer = leader.drive(load).await;
@@ -431,6 +444,36 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let raised = leader.descend(self)?;
         let answer = plan.answer(&raised.value)?;
         Some(Box::new((answer, raised)))
+    }
+
+    /// The answer of what came from below past its life, if it may be served while it is refreshed in the background.
+    #[cold]
+    #[inline(never)]
+    fn stand_in_answer<P: Plan<V>>(
+        &self,
+        leader: &Leader<&Core<K, V>, K, V>,
+        plan: &P,
+    ) -> Option<P::Answer> {
+        self.options.refresher.as_ref()?;
+        let (flight, pin) = (leader.flight(), self.memory.pin());
+        let entry = (self.memory).find(flight.hash, &pin, |key| *key == flight.key)?;
+        let is_stale = self.freshness(&entry) == Freshness::Stale;
+        let answer = answer(&entry, plan).filter(|_| is_stale)?;
+        self.note_served(entry, Freshness::Stale, &pin);
+        Some(answer)
+    }
+
+    /// Hands the lead to the loader of refreshes.
+    fn refresh_behind(self: &Arc<Self>, leader: &mut Leader<&Core<K, V>, K, V>) {
+        let flight = leader.take_flight();
+        // Whoever refreshes asks below once more, and leads among processes by itself.
+        leader.ticket = None;
+        // No lock is held: somebody who sees the old word waits for this flight, which lands.
+        flight.set_queued(true);
+        let thread = self.memory.pin().thread_id();
+        if let Some(refresher) = &self.options.refresher {
+            refresher(Leader::new(self.clone(), flight, thread));
+        }
     }
 
     fn deadline(&self) -> Option<Timestamp> {

@@ -74,6 +74,11 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
+    /// The moment `duration` earlier, unless that is before the origin.
+    pub(crate) fn checked_sub(self, duration: Duration) -> Option<Self> {
+        self.0.checked_sub(nanos(duration)).map(Self)
+    }
+
     /// Returns the time since `earlier`, or zero if `earlier` is later.
     ///
     /// # Example
@@ -138,6 +143,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// How long a [`SystemClock`] has run when it is made, so that lives that were over before can be said: 73 years.
+const BEFORE: u64 = 1 << 61;
+
 /// The monotonic clock of the system.
 ///
 /// # Example
@@ -164,7 +172,7 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[inline]
     fn now(&self) -> Timestamp {
-        Timestamp(nanos(self.origin.elapsed()))
+        Timestamp(nanos(self.origin.elapsed()) + BEFORE)
     }
 }
 

@@ -48,6 +48,14 @@ impl Life {
         self
     }
 
+    /// Of a value whose life was over at this moment, and that is a stand-in at most.
+    pub(crate) fn over(end: Timestamp) -> Self {
+        Self {
+            expires_at: end,
+            ..Self::ENDLESS
+        }
+    }
+
     /// The first moment at which an entry last used at `accessed` is expired.
     pub(crate) fn end(&self, accessed: Timestamp) -> Timestamp {
         self.expires_at.min(accessed.saturating_add(self.idle))
@@ -118,9 +126,14 @@ impl Lives {
         Timestamp::from_nanos(end.as_nanos() - shorter.min(nanos(life)))
     }
 
+    /// For how long after its life an entry may stand in.
+    pub(crate) fn stands_in(&self) -> Duration {
+        self.stale_while_refresh.max(self.stale_if_error)
+    }
+
     /// When an entry with this end of life must go even as a stand-in.
     pub(crate) fn kept_until(&self, end: Timestamp) -> Timestamp {
-        end.saturating_add(self.stale_while_refresh.max(self.stale_if_error))
+        end.saturating_add(self.stands_in())
     }
 
     pub(crate) fn freshness(&self, life: &Life, accessed: Timestamp, now: Timestamp) -> Freshness {

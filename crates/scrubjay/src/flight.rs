@@ -109,7 +109,7 @@ impl<K, V> Flight<K, V> {
     }
 
     /// How many of the fences were up before the first one that concerns a value with these tags.
-    fn fenced_after(&self, tags: &[Tag]) -> Option<usize> {
+    pub(crate) fn fenced_after(&self, tags: &[Tag]) -> Option<usize> {
         // Relaxed: the shard's lock orders it.
         if tags.is_empty() || !self.is_fenced.load(Ordering::Relaxed) {
             return None;

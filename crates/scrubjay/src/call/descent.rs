@@ -58,6 +58,7 @@ where
             visit: Visit {
                 flight: self.flight().id,
                 oldest: self.oldest(),
+                stands_in: self.stands_in(),
                 tries: 0,
                 waits: true,
             },
@@ -73,7 +74,17 @@ where
         self.core.is_present(&entry).then_some(age)
     }
 
-    fn ask(&self, core: &Arc<Core<K, V>>, below: &dyn Below<K, V>, way: &Way) -> Descent<V> {
+    /// What is past its life is of use only if memory has nothing.
+    fn stands_in(&self) -> Duration {
+        let (flight, pin) = (self.flight(), self.core.memory.pin());
+        let known = (self.core.memory).find(flight.hash, &pin, |key| *key == flight.key);
+        match known {
+            Some(_) => Duration::ZERO,
+            None => self.core.options.lives.stands_in(),
+        }
+    }
+
+    fn ask(&self, core: &Arc<Core<K, V>>, below: &dyn Below<K, V>, way: &Way) -> Descent<K, V> {
         self.within(|| below.find(core, self.key(), way.name, way.visit))
     }
 
@@ -110,11 +121,14 @@ where
         }
     }
 
-    fn arrive(&mut self, found: Descent<V>) -> Option<Raised<V>> {
+    fn arrive(&mut self, found: Descent<K, V>) -> Option<Raised<V>> {
         match found {
             Descent::Found(raised) => Some(raised),
-            Descent::Missing(ticket) => {
+            Descent::Missing(ticket, stale) => {
                 self.ticket = Some(ticket);
+                if let Some((key, raised)) = stale {
+                    self.keep_stand_in(key, raised);
+                }
                 None
             }
             Descent::Busy(_) => None,

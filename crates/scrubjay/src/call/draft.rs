@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Core;
 use crate::clock::{Clock, Timestamp};
 use crate::entry::{Extra, Held, Tag};
-use crate::expiration::Life;
+use crate::expiration::{Life, Lives};
 use crate::sync::atomic::Ordering;
 use crate::tier::below::Lowered;
 use crate::tier::memory::Draft;
@@ -19,13 +19,18 @@ pub(crate) struct Own {
     pub(crate) time_to_live: Option<Duration>,
     /// How long ago it was written, which counts towards its refresh.
     pub(crate) age: Duration,
+    /// How long its life has been over, if it comes only to stand in.
+    pub(crate) past: Option<Duration>,
     pub(crate) weight: Option<u64>,
     pub(crate) tags: Vec<Tag>,
 }
 
 impl Own {
     fn is_plain(&self) -> bool {
-        self.time_to_live.is_none() && self.weight.is_none() && self.tags.is_empty()
+        self.time_to_live.is_none()
+            && self.past.is_none()
+            && self.weight.is_none()
+            && self.tags.is_empty()
     }
 }
 
@@ -52,11 +57,12 @@ impl Prepared {
     }
 
     /// The same for the tiers below.
-    pub(crate) fn lowered(&self, clock: &dyn Clock) -> Lowered {
+    pub(crate) fn lowered(&self, clock: &dyn Clock, lives: &Lives) -> Lowered {
         let end = (self.0.as_ref()).map_or(Timestamp::NEVER, |extra| extra.life.expires_at);
         Lowered {
             now: clock.calendar(),
             left: (end < Timestamp::NEVER).then(|| end.saturating_since(clock.now())),
+            stands_in: lives.stands_in(),
             tags: self.tags().to_vec(),
         }
     }
@@ -89,7 +95,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let life = own
             .time_to_live
             .or_else(|| expire_with.and_then(|life| life(key, value)));
-        let timed = options.lives.need_clock() || life.is_some();
+        let timed = options.lives.need_clock() || life.is_some() || own.past.is_some();
         let now = if timed {
             self.now()
         } else {
@@ -103,8 +109,12 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         let weight = own
             .weight
             .unwrap_or_else(|| weigher.map_or(1, |weigher| weigher(key, value)));
-        let life = options.lives.of_value(now, life, hash).aged(own.age);
-        self.prepare(weight, life, now, tags)
+        let life = match own.past {
+            // A moment before the clock's origin cannot be said.
+            Some(past) => Life::over(now.checked_sub(past)?),
+            None => options.lives.of_value(now, life, hash).aged(own.age),
+        };
+        self.prepare(weight, life, now, tags, own.past.is_some())
     }
 
     fn prepare(
@@ -113,6 +123,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         life: Life,
         now: Timestamp,
         mut tags: Vec<Tag>,
+        is_stand_in: bool,
     ) -> Option<Prepared> {
         tags.sort_unstable();
         tags.dedup();
@@ -122,7 +133,7 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
             self.timed.store(true, Ordering::Relaxed);
         }
         // A life of nothing at all: the value is handed out and never served again.
-        (now < end).then(|| Prepared(Extra::of(weight, life, now, tags)))
+        (now < end || is_stand_in).then(|| Prepared(Extra::of(weight, life, now, tags)))
     }
 
     /// What a remembered failure is as an entry; `None` if failures are not remembered.
@@ -130,6 +141,6 @@ impl<K: Eq + 'static, V: 'static> Core<K, V> {
         self.options.lives.error_time_to_live?;
         let now = self.now();
         let life = self.options.lives.of_failure(now, hash);
-        self.prepare(1, life, now, tags)
+        self.prepare(1, life, now, tags, false)
     }
 }

@@ -19,7 +19,7 @@ use crate::flight::cycle::{self, Entered};
 use crate::flight::{Flight, Landable};
 use crate::removal::RemovalCause;
 use crate::stats::Event;
-use crate::tier::below::Ticket;
+use crate::tier::below::{Raised, Ticket};
 use crate::tier::memory::Locked;
 
 use seize::Guard;
@@ -36,6 +36,8 @@ where
     thread: usize,
     /// What a tier below noted when it had nothing.
     pub(super) ticket: Option<Ticket>,
+    /// Something came from below that is past its life, and is in memory to stand in.
+    pub(super) has_stand_in: bool,
 }
 
 impl<C, K, V> Leader<C, K, V>
@@ -52,13 +54,15 @@ where
             started,
             thread,
             ticket: None,
+            has_stand_in: false,
         }
     }
 
     /// Has the tiers below store what the load brought.
     fn lower(&mut self, value: &V, prepared: &Prepared) {
         if let (Some(below), Some(ticket)) = (&self.core.options.below, self.ticket.take()) {
-            let lowered = prepared.lowered(&*self.core.options.clock);
+            let options = &self.core.options;
+            let lowered = prepared.lowered(&*options.clock, &options.lives);
             below.store(ticket, self.key(), value, lowered);
         }
     }
@@ -74,7 +78,7 @@ where
         self.take_flight()
     }
 
-    fn take_flight(&mut self) -> Arc<Flight<K, V>> {
+    pub(super) fn take_flight(&mut self) -> Arc<Flight<K, V>> {
         let flight = self.flight.take();
         flight.expect("a leader has its flight until it finishes")
     }
@@ -281,6 +285,41 @@ where
         });
     }
 
+    /// Puts what is past its life into memory, to stand in while this leader loads, or if it fails. The flight stays.
+    pub(super) fn keep_stand_in(&mut self, key: K, raised: Raised<V>) {
+        let own = Own {
+            past: raised.past,
+            tags: raised.tags,
+            ..Own::default()
+        };
+        let (core, flight) = (&*self.core, self.flight());
+        let Some(prepared) = core.draft(&key, &raised.value, flight.hash, own) else {
+            return;
+        };
+        let held = (core.options.hold)(raised.value);
+        let pin = core.memory.pin();
+        let now = core.now_if_timed();
+        let reserved = core.make_ready(flight.hash, Some(&prepared), now, &pin);
+        let locked = core.memory.lock(flight.hash, &pin);
+        if !locked.state.flights.has(flight) || flight.fenced_after(prepared.tags()).is_some() {
+            return;
+        }
+        let old = locked.find(flight.hash, |key| *key == flight.key);
+        let change = Change {
+            hash: flight.hash,
+            key,
+            new: Some((prepared, held)),
+            old,
+            cause: RemovalCause::Replaced,
+            now,
+            reserved,
+        };
+        let mut stored = false;
+        core.make(change, locked, &pin, |is_stored| stored = is_stored);
+        drop(pin);
+        self.has_stand_in = stored;
+    }
+
     /// Ends without a load, which is none that failed; whoever waits begins again.
     pub(crate) fn give_up(mut self) {
         drop(self.leave());
@@ -329,7 +368,8 @@ where
         let prepared = self.core.draft(&flight.key, &value, flight.hash, own);
         let held = (self.core.options.hold)(value.clone());
         if let (Some(below), Some(prepared)) = (&self.core.options.below, &prepared) {
-            let lowered = prepared.lowered(&*self.core.options.clock);
+            let options = &self.core.options;
+            let lowered = prepared.lowered(&*options.clock, &options.lives);
             let name = self.name_below(&**below);
             below.replace(shared, self.key(), &value, name, lowered);
         }

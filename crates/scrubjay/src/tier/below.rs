@@ -28,6 +28,8 @@ pub(crate) struct Raised<V> {
     pub(crate) value: V,
     /// What is left of its life; `None`: endless.
     pub(crate) left: Option<Duration>,
+    /// How long its life has been over; `None` while it lasts.
+    pub(crate) past: Option<Duration>,
     /// How long ago it was written.
     pub(crate) age: Duration,
     /// How long its load took.
@@ -36,9 +38,10 @@ pub(crate) struct Raised<V> {
 }
 
 /// What a leader brings back from below.
-pub(crate) enum Descent<V> {
+pub(crate) enum Descent<K, V> {
     Found(Raised<V>),
-    Missing(Ticket),
+    /// It is to be loaded; what is past its life may stand in meanwhile.
+    Missing(Ticket, Option<(K, Raised<V>)>),
     /// Another process loads it. To be asked again after this time.
     Busy(Duration),
 }
@@ -52,6 +55,8 @@ pub(crate) struct Lowered {
     pub(crate) now: SystemTime,
     /// What is left of its life; `None`: endless.
     pub(crate) left: Option<Duration>,
+    /// For how long it may stand in after that.
+    pub(crate) stands_in: Duration,
     pub(crate) tags: Vec<Tag>,
 }
 
@@ -62,6 +67,8 @@ pub(crate) struct Visit {
     pub(crate) flight: u64,
     /// What is this old is of no use.
     pub(crate) oldest: Option<Duration>,
+    /// What is past its life for less than this may stand in while it is loaded, or if that fails.
+    pub(crate) stands_in: Duration,
     /// How often it was told to come back.
     pub(crate) tries: u32,
     /// Whether it comes back if another process loads the key; otherwise it loads as well.
@@ -71,7 +78,7 @@ pub(crate) struct Visit {
 pub(crate) trait Below<K, V>: Send + Sync {
     fn name(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name;
     /// Looks for a key; if there is nothing, notes that its load begins.
-    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<V>;
+    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<K, V>;
     /// Looks for the key of this name that `is` the one; notes nothing.
     fn look(
         &self,

@@ -10,13 +10,13 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::digest::{Digest, KeyEncoder};
 use super::encoding::Encoding;
 use super::flight::{self, Lead};
 use super::fork;
-use super::record::{Codec, Fence, Function, NewRecord, Record};
+use super::record::{Codec, Fence, Function, Head, NewRecord, Record};
 use super::store::Store;
 use super::usage::Event;
 use super::watch::{Invalidation, Watch};
@@ -137,20 +137,20 @@ impl<K, V> Attached<K, V> {
         *key.finish().as_bytes()
     }
 
-    /// Looks for the record of a name whose key `is` the one, unless it is older than `oldest`.
+    /// Looks for the record of a name whose key `is` the one, and that is `Wanted`.
     fn lookup(
         &self,
         core: &Core<K, V>,
         name: Name,
         is: impl FnOnce(&K) -> bool,
-        oldest: Option<Duration>,
+        wanted: Wanted,
     ) -> (Option<(K, Raised<V>)>, Fence) {
         // SeqCst: whoever failed to invalidate is believed at once.
         let (record, fence) = self.store.get_fenced(&digest_of(name));
         if self.distrusted.load(Ordering::SeqCst) {
             return (None, fence);
         }
-        let value = record.and_then(|record| self.raised(core, record, is, oldest));
+        let value = record.and_then(|record| self.raised(core, record, is, wanted));
         (value, fence)
     }
 
@@ -160,15 +160,19 @@ impl<K, V> Attached<K, V> {
         core: &Core<K, V>,
         record: Record,
         is: impl FnOnce(&K) -> bool,
-        oldest: Option<Duration>,
+        wanted: Wanted,
     ) -> Option<(K, Raised<V>)> {
         let now = core.options.clock.calendar();
         let head = &record.head;
         let is_ours = head.function == self.function && head.codec == Codec::POSTCARD;
         let age = now.duration_since(head.written).unwrap_or_default();
-        if !is_ours || !head.is_fresh(now) || oldest.is_some_and(|oldest| age >= oldest) {
+        if !is_ours || wanted.oldest.is_some_and(|oldest| age >= oldest) {
             return None;
         }
+        let past = match head.is_fresh(now) {
+            true => None,
+            false => Some(past(head, now).filter(|past| *past < wanted.stands_in)?),
+        };
         let (load_cost, left) = (head.load_cost, head.expires);
         let left = left.map(|end| end.duration_since(now).unwrap_or_default());
         let tags = head.tags.iter().map(|tag| tag.as_str().into()).collect();
@@ -179,6 +183,7 @@ impl<K, V> Attached<K, V> {
         let raised = Raised {
             value,
             left,
+            past,
             age,
             load_cost,
             tags,
@@ -245,6 +250,11 @@ impl<K, V> Attached<K, V> {
         let mut record = record.codec(Codec::POSTCARD).written(now);
         if let Some(left) = lowered.left {
             record = record.expires(now + left);
+            if let Some(end) = (now + left).checked_add(lowered.stands_in)
+                && !lowered.stands_in.is_zero()
+            {
+                record = record.stale_until(end);
+            }
         }
         for tag in lowered.tags {
             record = record.tag(&*tag);
@@ -291,6 +301,22 @@ impl<K, V> Attached<K, V> {
             }
         });
     }
+}
+
+/// Which records are of use.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    /// None that is this old.
+    oldest: Option<Duration>,
+    /// Those that are past their life for less than this, too.
+    stands_in: Duration,
+}
+
+/// How long the life of an entry has been over; `None` if its writer does not let it stand in.
+fn past(head: &Head, now: SystemTime) -> Option<Duration> {
+    let is_stale = head.is_stale(now);
+    let past = now.duration_since(head.expires?).ok();
+    past.filter(|_| is_stale)
 }
 
 fn digest_of(name: Name) -> Digest {
@@ -348,12 +374,17 @@ where
         self.name_of(feed)
     }
 
-    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<V> {
+    fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<K, V> {
         self.watch(core);
-        let look = || self.lookup(core, name, |other| other == key, visit.oldest);
+        let wanted = Wanted {
+            oldest: visit.oldest,
+            stands_in: visit.stands_in,
+        };
+        let look = || self.lookup(core, name, |other| other == key, wanted);
+        let is_fresh = |(_, raised): &(K, Raised<V>)| raised.past.is_none();
         let (mut found, fence) = look();
         let mut lead = None;
-        if found.is_none() {
+        if !found.as_ref().is_some_and(is_fresh) {
             match self.lead(name, visit) {
                 Led::Here(taken) => {
                     lead = Some(taken);
@@ -366,18 +397,19 @@ where
                 Led::Elsewhere | Led::Anybody => {}
             }
         }
+        let stale = found.take_if(|found| !is_fresh(found));
         let found = found.map(|(_, raised)| raised);
         self.count(found.as_ref());
         if let Some(found) = found {
             return Descent::Found(found);
         }
-        let begun = Instant::now();
-        Descent::Missing(Box::new(Loading {
+        let loading = Loading {
             name,
             fence,
-            begun,
+            begun: Instant::now(),
             lead,
-        }))
+        };
+        Descent::Missing(Box::new(loading), stale)
     }
 
     fn look(
@@ -387,7 +419,7 @@ where
         is: &dyn Fn(&K) -> bool,
     ) -> Option<(K, Raised<V>)> {
         self.watch(core);
-        self.lookup(core, name, is, None).0
+        self.lookup(core, name, is, Wanted::default()).0
     }
 
     fn count(&self, found: Option<&Raised<V>>) {

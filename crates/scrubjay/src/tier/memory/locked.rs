@@ -8,7 +8,7 @@ use super::shard::{Residents, Shard, State};
 use super::table::tag_of;
 use super::{Displaced, Draft, Found, Memory, Pin, Reserved};
 use crate::clock::Timestamp;
-use crate::entry::{Account, Entry};
+use crate::entry::{Account, Entry, Extra};
 use crate::removal::RemovalCause;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -86,8 +86,10 @@ impl<'a, K, V> Locked<'a, K, V> {
             ..Displaced::default()
         };
         let needs_account = self.needs_account(&draft);
+        let is_over = |extra: &Extra| extra.end() <= now;
         let account = match draft.held.is_failure() {
             true => Account::Failure,
+            false if draft.extra.as_deref().is_some_and(is_over) => Account::Stale,
             false => Account::Fresh,
         };
         let (pin, table) = (self.pin, &self.shard.table);
