@@ -533,6 +533,49 @@ fn an_entry_is_said_to_be_untrue_although_the_disk_is_full() {
     unmount(&disk);
 }
 
+/// Of many entries, more than the ballast has room to remove at once.
+#[test]
+fn everything_can_be_cleared_and_purged_although_the_disk_is_full() {
+    let clear: [fn(&Store) -> u64; 3] = [
+        |store| store.clear().unwrap(),
+        |store| store.invalidate_if(|_| true).unwrap(),
+        |store| store.invalidate_tag("t").unwrap(),
+    ];
+    for (which, clear) in clear.into_iter().enumerate() {
+        let folder = Folder::new("full-clear");
+        let disk = folder.0.join("disk");
+        if !mount(&disk, "size=16m") {
+            eprintln!("skipped: this test mounts a file system in memory, which needs root");
+            return;
+        }
+        {
+            let store = Store::builder().capacity_bytes(32 << 20);
+            let store = store.write_through(true).open(&disk).unwrap();
+            // Bytes that are not compressed, and no value files, whose removal would make room.
+            let bytes = |n: u64| {
+                (0..2_000)
+                    .map(|i| (n * 31 + i * i) as u8)
+                    .collect::<Vec<_>>()
+            };
+            let failed = (0..20_000).find(|n| store.put(record(*n), &bytes(*n)).is_err());
+            let stored = failed.expect("16 MiB are less than what was written");
+            take_all_room(&disk);
+            let more = (stored..20_000).find(|n| store.put(record(*n), b"small").is_err());
+            let stored = more.expect("the log has no more room than the disk");
+            assert!(stored > 2_000, "{stored} entries");
+            assert_eq!(clear(&store), stored, "way {which}");
+            assert_eq!(store.iter().count(), 0);
+            drop(store);
+            let store = open(&disk);
+            assert!((0..stored).all(|n| store.get(&name(n)).is_none()));
+            assert!(store.verify(|_| ()).unwrap().is_sound());
+            std::fs::remove_file(disk.join("rest")).unwrap();
+            store.put(record(0), b"again").unwrap();
+        }
+        unmount(&disk);
+    }
+}
+
 #[test]
 fn nothing_waits_in_a_journal_while_the_disk_may_have_no_room_for_it_in_the_index() {
     let folder = Folder::new("nearly-full");

@@ -1,8 +1,8 @@
-//! Room that is kept for a full disk, so that an entry can be said to be untrue even then.
+//! Room that is kept for a full disk, so that entries can be said to be untrue, and removed, even then.
 //!
 //! An invalidation is a transaction, and one that cannot be written leaves an untrue entry for all other processes. So a
-//! file lies beside the index that holds nothing, and is given up for an invalidation that finds no other room.
-//! Invariant: nothing but an invalidation takes this room, and it counts towards the capacity. A small index has none: its
+//! file lies beside the index that holds nothing, and is given up for an invalidation, or what removes entries, that finds no other room.
+//! Invariant: nothing else takes this room, and it counts towards the capacity. A small index has none: its
 //! log keeps as much room as it ever took.
 
 use std::fs::{self, OpenOptions};

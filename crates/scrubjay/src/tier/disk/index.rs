@@ -87,7 +87,10 @@ pub(crate) struct News {
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Put(Box<Put>),
+    /// Writes an invalidation down, and removes what is found at once.
     Invalidate(Target),
+    /// Says that everything is untrue and removes it, in one transaction that writes next to nothing.
+    Clear,
     /// Notes a use of the row.
     Touch {
         id: i64,
@@ -113,6 +116,16 @@ pub(crate) struct Noted {
     pub(crate) journal: i64,
     /// From 1 on, in the order in which the entries were queued.
     pub(crate) sequence: u64,
+}
+
+impl Op {
+    /// Whether it removes entries, or says that they are untrue, and adds nothing.
+    pub(crate) fn makes_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalidate(_) | Self::Clear | Self::Remove { .. } | Self::Discard { .. }
+        )
+    }
 }
 
 /// An entry as it goes into the index.

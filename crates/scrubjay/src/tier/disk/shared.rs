@@ -291,10 +291,13 @@ impl Shared {
                 Write::Op(op) => ops.push(op.clone()),
             }
         }
-        let invalidates = ops.iter().any(|op| matches!(op, Op::Invalidate(_)));
+        let invalidates = ops
+            .iter()
+            .any(|op| matches!(op, Op::Invalidate(_) | Op::Clear));
         let durable = invalidates || self.options.durability == Durability::Sync;
         let mut applied = self.index.apply(&ops, durable);
-        if invalidates && applied.as_ref().is_err_and(error::is_full) && self.ballast.give_up() {
+        let is_full = applied.as_ref().is_err_and(error::is_full);
+        if is_full && ops.iter().all(Op::makes_room) && self.ballast.give_up() {
             applied = self.index.apply(&ops, durable);
         }
         let applied = applied.inspect_err(|_| {

@@ -398,7 +398,8 @@ impl Store {
 
     /// Discards a key's entry; returns how many went. A load of it that is under way is not stored.
     ///
-    /// When this returned, every process sees it, and it survives a power loss.
+    /// When this returned, every process sees it, and it survives a power loss. On a full disk without room for it, everything
+    /// is discarded instead.
     ///
     /// # Errors
     ///
@@ -480,7 +481,8 @@ impl Store {
     /// # Ok::<(), scrubjay::Error>(())
     /// ```
     pub fn invalidate_if(&self, mut matches: impl FnMut(&Head) -> bool) -> Result<u64, Error> {
-        self.flush(Duration::MAX)?;
+        // What was queued and cannot be committed is not there.
+        self.inside(|shared| shared.drain(&[]))?;
         self.invalidate_target(Target::Loads)?;
         let mut concerned = Vec::new();
         for head in self.iter() {
@@ -489,13 +491,37 @@ impl Store {
                 concerned.push(head.digest);
             }
         }
+        self.invalidate_keys(&concerned)
+    }
+
+    /// Discards the entries of these keys; returns how many went. As [`invalidate`](Self::invalidate) of each, with one
+    /// commit for hundreds.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate); some of them may be discarded then.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("scrubjay-keys-{}", std::process::id()));
+    /// # let store = scrubjay::disk::Store::open(&dir)?;
+    /// let old: Vec<_> = store.iter().map(|head| Ok(head?.digest)).collect::<Result<_, scrubjay::Error>>()?;
+    /// assert_eq!(store.invalidate_keys(&old)?, 0);
+    /// # drop(store); std::fs::remove_dir_all(dir).unwrap();
+    /// # Ok::<(), scrubjay::Error>(())
+    /// ```
+    pub fn invalidate_keys(&self, keys: &[Digest]) -> Result<u64, Error> {
         let mut count = 0;
-        for some in concerned.chunks(512) {
+        for some in keys.chunks(AT_ONCE) {
             let ops = some
                 .iter()
                 .map(|digest| Op::Invalidate(Target::Key(*digest)));
             let ops: Vec<Write> = ops.map(Write::Op).collect();
-            count += self.inside(|shared| Ok(shared.drain(&ops)?.invalidated))?;
+            match self.inside(|shared| Ok(shared.drain(&ops)?.invalidated)) {
+                Err(full) if error::is_full(&full) => {
+                    return Ok(count + self.clear_at_once()?);
+                }
+                gone => count += gone?,
+            }
         }
         Ok(count)
     }
@@ -503,7 +529,10 @@ impl Store {
     /// Writes an invalidation down, and then removes what it is about, some at a time so that others can write between.
     fn invalidate_target(&self, target: Target) -> Result<u64, Error> {
         let apply = |op| self.inside(|shared| shared.drain(&[Write::Op(op)]));
-        let first = apply(Op::Invalidate(target.clone()))?;
+        let first = match apply(Op::Invalidate(target.clone())) {
+            Err(full) if error::is_full(&full) => return self.clear_at_once(),
+            first => first?,
+        };
         let (before, mut count) = (first.last.invalidation, first.invalidated);
         let is_done = match target {
             Target::Key(_) | Target::Loads => true,
@@ -520,8 +549,18 @@ impl Store {
                 return Ok(count);
             };
             after = *last;
-            count += apply(Op::Remove { ids, before })?.invalidated;
+            match apply(Op::Remove { ids, before }) {
+                Err(full) if error::is_full(&full) => {
+                    return Ok(count + self.clear_at_once()?);
+                }
+                removed => count += removed?.invalidated,
+            }
         }
+    }
+
+    /// Discards everything, which a full disk has room for when it has none for what was asked.
+    fn clear_at_once(&self) -> Result<u64, Error> {
+        self.inside(|shared| Ok(shared.drain(&[Write::Op(Op::Clear)])?.invalidated))
     }
 
     /// Goes through the heads of all entries, in the order in which their digests first came. What is queued is committed

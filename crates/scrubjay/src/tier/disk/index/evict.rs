@@ -76,7 +76,7 @@ pub(super) fn make_room(step: &mut Step<'_>, options: &Options) -> rusqlite::Res
 }
 
 /// Cuts free pages off the end of the index; says whether there were any. What was at the end moves to free places.
-fn give_back(connection: &Connection, pages: u64) -> rusqlite::Result<bool> {
+pub(super) fn give_back(connection: &Connection, pages: u64) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut cut = statement.query([])?;
     let mut any = false;

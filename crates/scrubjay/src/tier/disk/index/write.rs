@@ -127,6 +127,7 @@ impl Step<'_> {
         match op {
             Op::Put(put) => self.put(put, options),
             Op::Invalidate(target) => self.invalidate(target),
+            Op::Clear => self.clear(),
             Op::Remove { ids, before } => {
                 for id in ids {
                     let old = self.find("id = ?1", params![id])?;
@@ -359,9 +360,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Writes an invalidation down, for other processes and for loads that began before it, and removes what is found at
-    /// once.
-    fn invalidate(&mut self, target: &Target) -> rusqlite::Result<()> {
+    /// Writes an invalidation down, for other processes and for loads that began before it; returns its number.
+    fn say(&mut self, target: &Target) -> rusqlite::Result<u64> {
         self.announce_inserted()?;
         let number = self.next_number();
         self.numbers.last.invalidation = number;
@@ -372,6 +372,12 @@ impl Step<'_> {
         let sum = sums::of_invalidation(row, at, kind, bytes, self.origin);
         let values = params![row, at, kind, bytes, self.origin, sum];
         self.connection.prepare_cached(sql)?.execute(values)?;
+        Ok(number)
+    }
+
+    /// Writes an invalidation down, and removes what is found at once.
+    fn invalidate(&mut self, target: &Target) -> rusqlite::Result<()> {
+        let number = self.say(target)?;
         match target {
             Target::Key(digest) => {
                 let old = self.find_digest(digest)?;
@@ -390,6 +396,22 @@ impl Step<'_> {
             }
             Target::Function(_) | Target::All | Target::Loads => Ok(()),
         }
+    }
+
+    /// Says that all is untrue, and empties the tables. Nothing is written of pages that the file does not keep.
+    fn clear(&mut self) -> rusqlite::Result<()> {
+        // Loads that began before are refused, inserted or not.
+        self.say(&Target::All)?;
+        let mut files = (self.connection).prepare("SELECT file FROM e WHERE file IS NOT NULL")?;
+        let files = files.query_map([], |row| row.get(0))?;
+        let files: Vec<i64> = files.collect::<rusqlite::Result<_>>()?;
+        self.connection.execute("DELETE FROM t", [])?;
+        let removed = self.connection.execute("DELETE FROM e", [])?;
+        self.applied.invalidated += removed as u64;
+        self.applied.unnamed.extend(files);
+        self.numbers.file_bytes = 0;
+        self.applied.shrank = evict::give_back(self.connection, u64::from(u32::MAX))?;
+        Ok(())
     }
 
     /// Removes a row unless it is newer than the invalidation of this number.
