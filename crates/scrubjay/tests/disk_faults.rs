@@ -702,10 +702,8 @@ fn a_folder_of_somebody_else_is_an_error_that_says_what_to_do() {
     });
 }
 
-#[test]
-fn a_folder_that_may_be_read_and_not_written_serves_what_it_has() {
-    let folder = Folder::new("readable");
-    filled(&folder.store());
+/// Lets everybody read a folder, and its owner alone write.
+fn make_readable(folder: &Folder) {
     let mut paths = vec![folder.0.clone(), folder.store(), folder.store().join("v")];
     paths.extend(
         std::fs::read_dir(folder.store().join("v"))
@@ -717,15 +715,83 @@ fn a_folder_that_may_be_read_and_not_written_serves_what_it_has() {
     files(&folder.store())
         .iter()
         .for_each(|file| set_mode(file, 0o644));
+}
+
+fn has_all(store: &Store) {
+    for n in 0..ENTRIES {
+        let found = store
+            .get(&name(n))
+            .map(|record| record.payload.into_bytes().unwrap());
+        assert!(found == Some(payload(n)), "entry {n}");
+    }
+}
+
+/// A folder as somebody would hand it on: everything is in the index, and nothing is beside it that readers share.
+fn handed_on(path: &Path) {
+    filled(path);
+    settle(path);
+    for file in ["store.db-wal", "store.db-shm", "gen"] {
+        let _ = std::fs::remove_file(path.join(file));
+    }
+}
+
+#[test]
+fn a_folder_that_was_handed_on_to_be_read_serves_what_it_has() {
+    let folder = Folder::new("handed on, 100 %?#");
+    handed_on(&folder.store());
+    make_readable(&folder);
     let path = folder.store();
     as_nobody(move || {
         let store = open(&path);
-        for n in 0..ENTRIES {
-            let found = store
-                .get(&name(n))
-                .map(|record| record.payload.into_bytes().unwrap());
-            assert!(found == Some(payload(n)), "entry {n}");
-        }
+        has_all(&store);
+        assert_eq!(store.iter().count(), ENTRIES as usize);
+        assert!(store.verify(|_| ()).unwrap().is_sound());
+        let error = store.put(record(9), &payload(9)).unwrap_err();
+        assert!(error.to_string().contains("read-only"), "{error}");
+        assert!(store.invalidate(&name(0)).is_err());
+        computes(store);
+    });
+}
+
+#[test]
+fn whoever_reads_a_folder_that_was_handed_on_sees_what_its_owner_writes() {
+    let folder = Folder::new("handed-on-written");
+    handed_on(&folder.store());
+    let view = folder.0.join("view");
+    std::fs::create_dir_all(&view).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut mount = Command::new("mount");
+        let mount = mount.args(arguments).arg(&view);
+        mount.status().is_ok_and(|status| status.success())
+    };
+    if !run(&["--bind", folder.store().to_str().unwrap()]) {
+        eprintln!("skipped: this test mounts a folder a second time, which needs root");
+        return;
+    }
+    assert!(run(&["-o", "remount,ro,bind"]));
+    {
+        let reader = open(&view);
+        has_all(&reader);
+        let owner = open(&folder.store());
+        has_all(&reader);
+        owner.invalidate(&name(0)).unwrap();
+        assert!(reader.get(&name(0)).is_none());
+        owner.put(record(0), b"another").unwrap();
+        let found = reader.get(&name(0)).unwrap().payload.into_bytes();
+        assert_eq!(found.unwrap(), b"another");
+    }
+    unmount(&view);
+}
+
+#[test]
+fn a_folder_that_may_be_read_and_not_written_serves_what_it_has() {
+    let folder = Folder::new("readable");
+    filled(&folder.store());
+    make_readable(&folder);
+    let path = folder.store();
+    as_nobody(move || {
+        let store = open(&path);
+        has_all(&store);
         assert!(store.put(record(9), &payload(9)).is_err());
         assert!(
             store.invalidate(&name(0)).is_err(),

@@ -53,6 +53,10 @@ impl Directory {
         self.0.join("store.db-wal")
     }
 
+    pub(crate) fn shared_memory(&self) -> PathBuf {
+        self.0.join("store.db-shm")
+    }
+
     pub(crate) fn values(&self) -> PathBuf {
         self.0.join("v")
     }

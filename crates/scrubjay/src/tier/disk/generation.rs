@@ -33,7 +33,8 @@ pub(crate) struct Seen {
 /// The open page.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    file: File,
+    /// `None` where there is none and none can be made.
+    file: Option<File>,
     next: AtomicU64,
 }
 
@@ -42,7 +43,11 @@ impl Generation {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.mode(0o600).open(path);
-        let file = file.or_else(|_| File::open(path))?;
+        let file = file.or_else(|_| File::open(path));
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file?),
+        };
         Ok(Self {
             file,
             next: AtomicU64::new(new_id().cast_unsigned()),
@@ -52,13 +57,14 @@ impl Generation {
     /// `None` if it is not readable as a page, for example while it is written: then the index has to be asked.
     pub(crate) fn read(&self) -> Option<Seen> {
         let mut bytes = [0; SIZE];
-        self.file.read_exact_at(&mut bytes, 0).ok()?;
+        self.file.as_ref()?.read_exact_at(&mut bytes, 0).ok()?;
         decode(&bytes)
     }
 
     /// Whether there is something else than a page. One that is being written is looked at again.
     pub(crate) fn is_damaged(&self) -> bool {
-        let length = self.file.metadata().map_or(0, |file| file.len());
+        let file = self.file.as_ref().map(File::metadata);
+        let length = file.and_then(Result::ok).map_or(0, |file| file.len());
         let is_read = || (0..LOOKS).any(|_| self.read().is_some());
         length > 0 && (length != SIZE as u64 || !is_read())
     }
@@ -68,7 +74,8 @@ impl Generation {
         // Relaxed: only the number counts, and nobody gets the same.
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let seen = Seen { token, last };
-        self.file.write_all_at(&encode(seen), 0)
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        file.write_all_at(&encode(seen), 0)
     }
 }
 

@@ -62,6 +62,22 @@ fn one_byte(kind: libc::c_int, offset: i64) -> libc::flock {
     }
 }
 
+/// Whether this process may make files in a folder.
+pub(crate) fn may_write(folder: &Path) -> bool {
+    let Ok(folder) = CString::new(folder.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: `folder` ends with a zero byte, and nothing is written.
+    unsafe {
+        libc::faccessat(
+            libc::AT_FDCWD,
+            folder.as_ptr(),
+            libc::W_OK,
+            libc::AT_EACCESS,
+        ) == 0
+    }
+}
+
 /// Closes a descriptor that this process inherited and whose owner is in another one.
 pub(super) fn close(descriptor: i32) {
     // SAFETY: only called in a forked child, for descriptors whose `File` is never dropped there.

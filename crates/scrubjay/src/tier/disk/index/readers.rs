@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::connection::connect;
+use super::connection::{Opened, connect, is_frozen};
 use crate::error::Error;
 use crate::tier::disk::directory::Directory;
 use crate::tier::disk::error;
@@ -32,12 +32,15 @@ pub(super) struct Reader {
     pub(super) functions: HashMap<i64, Arc<Function>>,
     reads: u32,
     kept: Option<(u64, Instant)>,
+    /// It sees nothing of what changes from now on.
+    is_frozen: bool,
 }
 
 impl Reader {
-    pub(super) fn new(connection: Connection) -> Self {
+    pub(super) fn new(opened: Opened) -> Self {
         Self {
-            connection,
+            is_frozen: opened.is_frozen,
+            connection: opened.connection,
             functions: HashMap::new(),
             reads: 0,
             kept: None,
@@ -81,7 +84,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(first: Connection) -> Self {
+    pub(super) fn new(first: Opened) -> Self {
         Self {
             idle: Mutex::new(vec![Reader::new(first)]),
             kept: AtomicUsize::new(0),
@@ -100,7 +103,8 @@ impl Readers {
         ask: impl FnOnce(&mut Reader) -> rusqlite::Result<R>,
     ) -> Result<R, Error> {
         let pooled = self.idle().pop();
-        let mut reader = match pooled {
+        let is_of_use = |reader: &Reader| !reader.is_frozen || is_frozen(directory);
+        let mut reader = match pooled.filter(is_of_use) {
             Some(reader) => reader,
             None => Reader::new(connect(directory).map_err(error::index)?),
         };

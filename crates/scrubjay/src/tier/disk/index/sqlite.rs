@@ -56,8 +56,9 @@ impl Sqlite {
         origin: i64,
     ) -> Result<Self, Unusable> {
         schema::create(directory).map_err(Unusable::Failed)?;
-        let reader = connect(directory).map_err(unusable)?;
-        match schema::kind(&reader).map_err(unusable)? {
+        let opened = connect(directory).map_err(unusable)?;
+        let reader = &opened.connection;
+        match schema::kind(reader).map_err(unusable)? {
             Kind::Ours => {}
             Kind::Newer => return Err(Unusable::Newer),
             Kind::Foreign => {
@@ -67,7 +68,7 @@ impl Sqlite {
             }
         }
         let mut options = options.clone();
-        if let Some(capacity) = read::capacity(&reader).map_err(unusable)?
+        if let Some(capacity) = read::capacity(reader).map_err(unusable)?
             && !options.is_capacity_given
         {
             options.capacity_bytes = capacity.max(SMALLEST);
@@ -76,7 +77,7 @@ impl Sqlite {
             directory: directory.clone(),
             options,
             origin,
-            readers: Readers::new(reader),
+            readers: Readers::new(opened),
             writer: Mutex::new(None),
         })
     }
@@ -94,7 +95,12 @@ impl Sqlite {
         let writer = match &mut *writer {
             Some(writer) => writer,
             empty => {
-                let connection = connect(&self.directory).map_err(error::index)?;
+                let opened = connect(&self.directory).map_err(error::index)?;
+                if opened.is_frozen {
+                    let message = "disk tier: the folder is read-only";
+                    return Err(Error::new(ErrorKind::Io, message));
+                }
+                let connection = opened.connection;
                 schema::upgrade(&connection).map_err(error::index)?;
                 empty.insert(Writer::new(connection, self.origin))
             }
