@@ -119,12 +119,17 @@ pub(crate) struct Noted {
 }
 
 impl Op {
-    /// Whether it removes entries, or says that they are untrue, and adds nothing.
-    pub(crate) fn makes_room(&self) -> bool {
+    /// Whether an entry that it is about must never come back.
+    pub(crate) fn invalidates(&self) -> bool {
         matches!(
             self,
-            Self::Invalidate(_) | Self::Clear | Self::Remove { .. } | Self::Discard { .. }
+            Self::Invalidate(_) | Self::Clear | Self::Remove { .. }
         )
+    }
+
+    /// Whether it removes entries, or says that they are untrue, and adds nothing.
+    pub(crate) fn makes_room(&self) -> bool {
+        self.invalidates() || matches!(self, Self::Discard { .. })
     }
 }
 

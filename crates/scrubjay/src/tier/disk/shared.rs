@@ -291,9 +291,7 @@ impl Shared {
                 Write::Op(op) => ops.push(op.clone()),
             }
         }
-        let invalidates = ops
-            .iter()
-            .any(|op| matches!(op, Op::Invalidate(_) | Op::Clear));
+        let invalidates = ops.iter().any(Op::invalidates);
         let durable = invalidates || self.options.durability == Durability::Sync;
         let mut applied = self.index.apply(&ops, durable);
         let is_full = applied.as_ref().is_err_and(error::is_full);

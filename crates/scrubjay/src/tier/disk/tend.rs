@@ -145,7 +145,7 @@ impl Shared {
             }
         }
         for folder in folders {
-            File::open(folder)?.sync_all()?;
+            values::sync_names(&self.directory, &folder)?;
         }
         // No lock of SQLite's is on the log, so that it may be opened and closed here.
         match File::open(self.directory.log()) {

@@ -91,7 +91,7 @@ pub(crate) fn adopt(
     directory.make(parent)?;
     fs::rename(path, &place)?;
     if sync {
-        File::open(parent)?.sync_all()?;
+        sync_names(directory, parent)?;
     }
     let bytes = len + trailer.len() as u64;
     Ok(Adopted {
@@ -100,6 +100,14 @@ pub(crate) fn adopt(
         len,
         sum,
     })
+}
+
+/// Has the disk keep the names in a folder of value files, and its own.
+pub(crate) fn sync_names(directory: &Directory, folder: &Path) -> io::Result<()> {
+    let folders = [folder, &directory.values(), directory.path()];
+    folders
+        .into_iter()
+        .try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
 /// The length of a file and the checksum of each chunk of it, read once; leaves it at its end.

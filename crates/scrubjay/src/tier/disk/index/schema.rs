@@ -85,7 +85,11 @@ pub(super) fn create(directory: &Directory) -> Result<(), Error> {
         let _ = fs::remove_file(directory.path().join(name));
     }
     let _ = fs::remove_dir_all(directory.journals());
-    fs::rename(&new, directory.index()).map_err(failed)
+    let named = fs::rename(&new, directory.index());
+    // Its name survives a loss of power, or what will be acknowledged would not.
+    named
+        .and_then(|()| fs::File::open(directory.path())?.sync_all())
+        .map_err(failed)
 }
 
 fn is_there(path: &Path) -> bool {
