@@ -45,10 +45,17 @@ pub fn purge(global: &Global, arguments: &Purge) -> Result<ExitCode> {
     }
     // What killed processes left is nobody's entry.
     store.sweep()?;
-    let removed = if arguments.all {
-        store.clear()?
-    } else {
-        store.invalidate_if(is_meant)?
+    let removed = match (&arguments.selection.function, &arguments.selection.tag) {
+        _ if arguments.all => store.clear()?,
+        _ if arguments.expired || arguments.selection.older.is_some() => {
+            // What is being computed now is neither.
+            let heads = arguments.selection.of(&store)?;
+            let meant = heads.iter().filter(|head| is_meant(head));
+            store.invalidate_keys(&meant.map(|head| head.digest).collect::<Vec<_>>())?
+        }
+        (Some(function), None) => store.invalidate_function(function)?,
+        (None, Some(tag)) => store.invalidate_tag(tag)?,
+        _ => store.invalidate_if(is_meant)?,
     };
     tell(global, "removed", removed as u64)
 }

@@ -14,6 +14,7 @@ pub mod key;
 mod leader;
 pub mod live;
 pub mod printer;
+pub mod process;
 pub mod program;
 mod refresh;
 pub mod replay;
@@ -202,7 +203,7 @@ impl Job {
     }
 
     /// Leads, or waits for who does.
-    fn compute(&self, background: bool, printer: &mut Printer) -> io::Result<Answer> {
+    fn compute(&mut self, background: bool, printer: &mut Printer) -> io::Result<Answer> {
         let lead = match self.try_lead() {
             Ok(Some(lead)) => lead,
             // Somebody refreshes already; there is nothing to wait for.
@@ -228,7 +229,10 @@ impl Job {
         Ok(Leader::new(self, lead, printer).run()?.into())
     }
 
-    fn wait(&self, printer: &mut Printer) -> io::Result<Waited> {
+    fn wait(&mut self, printer: &mut Printer) -> io::Result<Waited> {
+        if let Ok(scratch) = live::directory(&self.store) {
+            self.ancestors.add_leaders_above(&live::all(&scratch));
+        }
         self.refuse_to_wait_for_itself()?;
         waiter::wait(self, printer)
     }
@@ -366,7 +370,10 @@ pub fn decode_anything(bytes: &[u8]) {
     let mut restorer = artefact::Restorer::new(&[]);
     while let Ok(Some(frame)) = frames.next() {
         match frame {
-            frames::Frame::Start(start) => drop(serde_json::from_slice::<live::Start>(start)),
+            frames::Frame::Start(start) => {
+                drop(serde_json::from_slice::<live::Start>(start));
+                drop(serde_json::from_slice::<live::Started>(start));
+            }
             frames::Frame::Made(what) => drop(restorer.announce(what)),
             frames::Frame::Content(content) => drop(restorer.content(content)),
             frames::Frame::Output(..) | frames::Frame::End(_) => {}

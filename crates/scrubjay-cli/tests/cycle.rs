@@ -38,6 +38,26 @@ fn a_command_that_asks_for_its_own_answer_through_another_is_told_so() {
 }
 
 #[test]
+fn a_command_that_clears_its_environment_is_told_of_the_circle_too() {
+    let place = Place::new();
+    let store = place.path("store");
+    let ask = |name: &str| {
+        let store = store.display();
+        format!("env -i PATH=\"$PATH\" SCRUBJAY_STORE={store} {SCRUBJAY} run -- ./{name}")
+    };
+    place.counted("work", &ask("work"));
+    place.counted("a", &ask("b"));
+    place.counted("b", &ask("a"));
+    for name in ["work", "a"] {
+        let output = place.scrubjay(&["run", "--", &format!("./{name}")]);
+        assert_eq!(output.status.code(), Some(125));
+        let said = format!("`./{name}` asks for its own answer");
+        assert!(stderr(&output).contains(&said), "{}", stderr(&output));
+    }
+    assert_eq!(place.runs(), 3);
+}
+
+#[test]
 fn commands_inside_commands_are_remembered_each_for_itself() {
     let place = Place::new();
     place.counted("inner", "echo inner");

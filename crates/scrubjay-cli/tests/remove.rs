@@ -197,3 +197,44 @@ fn purge_removes_what_killed_processes_left_and_nothing_that_is_in_use() {
     assert!(silent.end().status.success());
     assert_eq!(scratch(), 0);
 }
+
+/// A run that waits for somebody to open its gate, with this purge in between; says whether its answer was stored.
+fn is_stored_in_spite_of(purge: &[&str]) -> bool {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted("work", "echo begun; read _ < gate");
+    let mut running = place.start(&["run", "--tag", "mine", "--", "./work"]);
+    assert_eq!(running.line(), "begun\n");
+    let purged = place.scrubjay(&[&["purge"], purge].concat());
+    assert_eq!(
+        stdout(&purged),
+        "removed 0 entries\n",
+        "{}",
+        stderr(&purged)
+    );
+    place.open_gate("gate");
+    assert!(running.end().status.success());
+    !place.keys().is_empty()
+}
+
+#[test]
+fn a_run_under_way_is_stored_unless_a_purge_is_about_it() {
+    let others: [&[&str]; 4] = [
+        &["--older", "1h"],
+        &["--expired"],
+        &["--tag", "another"],
+        &["--function", "another"],
+    ];
+    for purge in others {
+        assert!(is_stored_in_spite_of(purge), "{purge:?}");
+    }
+    let own: [&[&str]; 4] = [
+        &["--tag", "mine"],
+        &["--function", "work"],
+        &["--function", "work", "--tag", "mine"],
+        &["--all"],
+    ];
+    for purge in own {
+        assert!(!is_stored_in_spite_of(purge), "{purge:?}");
+    }
+}

@@ -74,6 +74,44 @@ fn a_waiter_goes_on_after_what_it_printed_when_the_leader_is_killed() {
 }
 
 #[test]
+fn a_command_that_ignores_the_end_of_its_leader_is_ended_before_another_one_runs() {
+    let place = Place::new();
+    place.fifo("gate");
+    // The first one waits for ever; the second one looks whether it is still there.
+    place.counted(
+        "work",
+        "echo first; if test -e pid; then test -e /proc/$(cat pid)/exe && echo together; echo last; exit; fi
+         trap '' TERM; echo $$ > pid; echo begun; read _ < gate",
+    );
+    for is_waited_for in [true, false] {
+        let mut leader = place.start(&RUN);
+        assert_eq!(
+            (leader.line(), leader.line()),
+            ("first\n".into(), "begun\n".into())
+        );
+        let waiter = is_waited_for.then(|| {
+            let mut waiter = place.start(&RUN);
+            assert_eq!(waiter.line(), "first\n");
+            waiter
+        });
+        leader.signal("KILL");
+        leader.end();
+        let output = match waiter {
+            Some(waiter) => waiter.end(),
+            None => place.scrubjay(&RUN),
+        };
+        let printed = stdout(&output);
+        assert!(printed.ends_with("first\nlast\n"), "{printed}");
+        assert!(!printed.contains("together"), "{printed}");
+        let said = "an earlier run, whose leader was killed, did not end by itself";
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+        place.scrubjay(&["purge", "--all"]);
+        std::fs::remove_file(place.path("pid")).unwrap();
+    }
+    assert_eq!(place.runs(), 4);
+}
+
+#[test]
 fn a_waiter_takes_over_when_the_leader_is_interrupted() {
     let place = gated();
     let mut leader = place.start(&RUN);

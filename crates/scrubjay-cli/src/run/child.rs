@@ -1,8 +1,8 @@
 //! The command as a process: started with pipes, watched together with our own signals, ended with us.
 //!
 //! A signal that somebody sends to us goes on to the command; one that a terminal sends reaches it anyway, because it is in
-//! our process group. On Linux the command gets SIGTERM if we are killed. Our lead is free a moment before, so a run that
-//! takes over may begin while this one still ends, and one that ignores SIGTERM goes on beside it.
+//! our process group. On Linux the command gets SIGTERM if we are killed; who takes over our lead waits for its end, and has
+//! the kernel end it if it takes too long.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -134,6 +134,11 @@ impl Child {
             self.ended = Some((exit_of(status), Instant::now()));
         }
         Ok(())
+    }
+
+    /// The process, where it can be told from others.
+    pub fn identity(&self) -> Option<super::process::Process> {
+        super::process::Process::of(self.process.id().cast_signed())
     }
 
     fn send(&self, signal: i32) {

@@ -1,6 +1,7 @@
 //! Finds runs that would wait for each other for ever, before they do.
 //!
-//! A run hands the keys of all runs that it is part of, its own included, to its command in a variable. A `scrubjay run`
+//! A run hands the keys of all runs that it is part of, its own included, to its command in a variable; where a command
+//! takes it away, the leaders among the processes above tell. A `scrubjay run`
 //! inside a command that is about to wait for somebody else's run says so in a file of the scratch folder, and only then
 //! looks for a way from what it waits for back to a run that it is part of. Invariant: of the waits that close a circle
 //! the last one to be announced sees all others, so at least one of them does not wait.
@@ -13,11 +14,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, test_kill_process};
 use scrubjay::disk::Digest;
+
+use super::live::Start;
+use super::process;
 
 /// The runs that a process is part of: `KEY@PID`, the outermost first, separated by spaces.
 pub const LEADING: &str = "SCRUBJAY_LEADING";
@@ -39,6 +42,20 @@ impl Ancestors {
         ancestors
     }
 
+    /// Adds the runs whose leaders started this process, directly or through others: a command that clears its environment
+    /// is part of them all the same.
+    pub fn add_leaders_above(&mut self, running: &[(Digest, Start)]) {
+        let above = process::ancestors();
+        for (key, start) in running {
+            let leads = start.leader.as_ref();
+            if let Some(leader) = leads.filter(|leader| above.contains(leader))
+                && !self.include(key)
+            {
+                self.0.push((*key, leader.pid));
+            }
+        }
+    }
+
     fn parse(list: &str) -> Self {
         let parts = list.split(' ').filter_map(|part| part.split_once('@'));
         let parts = parts.filter_map(|(key, pid)| Some((key.parse().ok()?, pid.parse().ok()?)));
@@ -56,7 +73,7 @@ impl Ancestors {
         for (key, pid) in &self.0 {
             list += &format!("{key}@{pid} ");
         }
-        (list + &format!("{key}@{}", process::id())).into()
+        (list + &format!("{key}@{}", std::process::id())).into()
     }
 }
 
@@ -107,7 +124,7 @@ impl Announced {
         // Not the number of the process alone: two containers can have the same.
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let unique = now.unwrap_or_default().as_nanos();
-        let path = scratch.join(format!("{PREFIX}{}-{unique}", process::id()));
+        let path = scratch.join(format!("{PREFIX}{}-{unique}", std::process::id()));
         let new = path.with_extension("new");
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true).mode(0o600);

@@ -16,10 +16,12 @@ use super::artefact;
 use super::child::{self, Child, Ready};
 use super::cycle::LEADING;
 use super::frames::{Exit, Frame, Stream};
-use super::live::{Live, Start};
+use super::live::{self, Live, Start, Started};
 use super::printer::{Printer, Stop, target};
 use super::{Job, replay};
 
+/// How long the command of a leader that was killed may take to end before it is killed, too.
+const GRACE: Duration = Duration::from_secs(2);
 /// A pipe whose other end may be written to takes so much without blocking.
 const PIPE_BUF: usize = 4096;
 
@@ -46,6 +48,7 @@ pub struct Outcome {
 
 impl<'a> Leader<'a> {
     pub fn new(job: &'a Job, lead: Lead, printer: &'a mut Printer) -> Self {
+        end_orphan(job);
         let start = Start::now(&job.function.name, &job.key.facts.command);
         let live = Live::create(&job.store, &job.key.digest, &start);
         let live = live.inspect_err(warn_not_kept).ok();
@@ -76,6 +79,7 @@ impl<'a> Leader<'a> {
     /// Runs the command to its end. The error says why it could not be started.
     pub fn run(mut self) -> io::Result<Outcome> {
         let mut child = self.spawn()?;
+        self.keep_child(&child)?;
         self.pump(&mut child)?;
         let (exit, _) = child.ended.expect("pumping ends after the command");
         let cost = self.began.elapsed();
@@ -205,9 +209,12 @@ impl<'a> Leader<'a> {
 
     /// Appends to the live file. If that cannot take it, nothing will be stored, and whoever waits runs the command.
     fn keep(&mut self, frame: Frame<'_>) -> io::Result<()> {
-        if let Some(live) = &mut self.live
-            && let Err(error) = live.frames.write(frame)
-        {
+        let written = (self.live.as_mut()).map_or(Ok(()), |live| live.frames.write(frame));
+        self.kept(written)
+    }
+
+    fn kept(&mut self, written: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = written {
             warn_not_kept(&error);
             if self.printer.muted && !self.job.silent {
                 self.printer.muted = false;
@@ -216,6 +223,15 @@ impl<'a> Leader<'a> {
             self.give_up();
         }
         Ok(())
+    }
+
+    /// Notes which process runs the command, for who leads if we are killed.
+    fn keep_child(&mut self, child: &Child) -> io::Result<()> {
+        let (Some(live), Some(child)) = (&mut self.live, child.identity()) else {
+            return Ok(());
+        };
+        let said = live.say(&Started { child });
+        self.kept(said)
     }
 
     fn give_up(&mut self) {
@@ -337,6 +353,17 @@ impl<'a> Leader<'a> {
             }
         }
         job.tags.iter().fold(record, |record, tag| record.tag(tag))
+    }
+}
+
+/// Sees to it that the command of a leader that was killed has ended.
+fn end_orphan(job: &Job) {
+    let orphan = live::orphan(&job.store, &job.key.digest);
+    let ended = orphan.map(|orphan| orphan.end_within(GRACE));
+    if matches!(ended, Some(Ok(true))) {
+        crate::output::complain(
+            "an earlier run, whose leader was killed, did not end by itself, and was killed too",
+        );
     }
 }
 

@@ -13,6 +13,7 @@ use scrubjay::disk::{Digest, Store};
 use serde::{Deserialize, Serialize};
 
 use super::frames::{Frame, FrameReader, FrameWriter, LONGEST};
+use super::process::Process;
 
 const PREFIX: &str = "live-";
 
@@ -24,6 +25,15 @@ pub struct Start {
     pub since: u64,
     pub function: String,
     pub command: Vec<String>,
+    /// Who leads, where that can be told.
+    #[serde(default)]
+    pub leader: Option<Process>,
+}
+
+/// The second frame, where that can be told: which process runs the command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Started {
+    pub child: Process,
 }
 
 impl Start {
@@ -36,6 +46,7 @@ impl Start {
             since: since.as_millis() as u64,
             function: function.to_owned(),
             command: command.to_vec(),
+            leader: Process::this(),
         }
     }
 
@@ -63,10 +74,19 @@ impl Live {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        let mut frames = FrameWriter::new(file)?;
-        let start = serde_json::to_vec(start).expect("texts and numbers can be written as JSON");
-        frames.write(Frame::Start(&start[..start.len().min(LONGEST)]))?;
-        Ok(Self { path, frames })
+        let mut live = Self {
+            path,
+            frames: FrameWriter::new(file)?,
+        };
+        live.say(start)?;
+        Ok(live)
+    }
+
+    /// Appends a frame of the first kind.
+    pub fn say(&mut self, what: &impl Serialize) -> io::Result<()> {
+        let what = serde_json::to_vec(what).expect("texts and numbers can be written as JSON");
+        self.frames
+            .write(Frame::Start(&what[..what.len().min(LONGEST)]))
     }
 
     /// How long it is.
@@ -154,6 +174,21 @@ impl Watched {
 pub fn all(scratch: &Path) -> Vec<(Digest, Start)> {
     let files = fs::read_dir(scratch).into_iter().flatten().flatten();
     files.filter_map(|file| read_start(&file.path())).collect()
+}
+
+/// The command of a leader that died, if it runs still. To be asked by who leads now.
+pub fn orphan(store: &Store, digest: &Digest) -> Option<Process> {
+    let mut frames = FrameReader::new(File::open(path(&directory(store).ok()?, digest)).ok()?);
+    let leader = match frames.next() {
+        Ok(Some(Frame::Start(start))) => serde_json::from_slice::<Start>(start).ok()?.leader?,
+        _ => return None,
+    };
+    match frames.next() {
+        Ok(Some(Frame::Start(started))) if !leader.is_running() => {
+            Some(serde_json::from_slice::<Started>(started).ok()?.child)
+        }
+        _ => None,
+    }
 }
 
 fn read_start(path: &Path) -> Option<(Digest, Start)> {
