@@ -4,6 +4,8 @@
 
 mod fixtures;
 
+use std::time::Duration;
+
 use fixtures::{Place, fields, lines_of_json, stderr, stdout};
 
 #[test]
@@ -347,7 +349,7 @@ fn looking_at_entries_counts_as_no_hit() {
 }
 
 #[test]
-fn stats_have_a_bar_for_the_tier_and_for_each_function_and_remember_functions_without_entries() {
+fn stats_have_a_bar_for_each_tier_and_each_function_and_remember_functions_without_entries() {
     let place = Place::new();
     place.counted("work", "true");
     for _ in 0..4 {
@@ -355,6 +357,11 @@ fn stats_have_a_bar_for_the_tier_and_for_each_function_and_remember_functions_wi
     }
     place.remember(&[], "idle");
     place.scrubjay(&["purge", "--function", "busy"]);
+    // What a cache above the store tells of its memory.
+    let store = scrubjay::disk::Store::open(place.path("store")).unwrap();
+    let hits = scrubjay::disk::Event::MemoryHits(8, Duration::from_secs(8));
+    store.count("busy", hits);
+    drop(store);
     let shown = stdout(&place.scrubjay(&["stats"])).to_owned();
     let line = |start: &str| {
         shown
@@ -362,11 +369,29 @@ fn stats_have_a_bar_for_the_tier_and_for_each_function_and_remember_functions_wi
             .find(|line| line.trim_start().starts_with(start))
             .unwrap_or_else(|| panic!("{start} in\n{shown}"))
     };
-    assert!(line("disk").contains("1 entry") && line("disk").contains("of 1.00 GiB"));
-    assert!(line("hits").contains("████") && line("hits").contains("3 hits, 0 waits, 2 loads"));
-    assert!(line("time").contains("saved"));
-    assert!(line("busy").contains("75 %") && line("busy").contains("████████████"));
-    assert!(line("echo").contains("0 %"));
+    assert!(line("store").contains("1 entry") && line("store").contains("of 1.00 GiB"));
+    for (source, share) in [
+        ("memory", "61.5 %  8 answers"),
+        ("disk", "23.1 %  3 answers"),
+        ("waited", "0.0 %  0 answers"),
+        ("computed", "15.4 %  2 answers"),
+    ] {
+        assert!(line(source).contains(share), "{}", line(source));
+        assert_eq!(line(source).contains("█"), !share.starts_with("0.0"));
+    }
+    assert!(line("time").contains("8.") && line("time").contains("saved"));
+    assert!(line("busy").contains(" 92 %") && line("busy").contains("████████▓▓▓░"));
+    assert!(line("echo").contains("░░░░░░░░░░░░") && line("echo").contains(" 0 %"));
+    let top = stdout(&place.scrubjay(&["top"])).to_owned();
+    assert!(
+        top.contains("████████▓▓▓░") && top.contains("61.5 %"),
+        "{top}"
+    );
+    let busy = &place.object(&["stats"])["functions"]["busy"];
+    assert_eq!(
+        (&busy["memory_hits"], &busy["memory_time_saved_seconds"]),
+        (&8.into(), &8.0.into())
+    );
     assert_eq!(place.object(&["stats"])["functions"]["busy"]["entries"], 0);
 }
 

@@ -60,6 +60,22 @@ enum Begun<'a, K, V, A> {
     Lead(Leader<&'a Core<K, V>, K, V>),
 }
 
+/// The tier below keeps counts of all processes; what was not told yet is told now.
+impl<K, V> Drop for Core<K, V> {
+    fn drop(&mut self) {
+        self.tell_hits();
+    }
+}
+
+impl<K, V> Core<K, V> {
+    /// Tells the tier below how many hits there were in memory.
+    pub(crate) fn tell_hits(&self) {
+        if let Some(below) = &self.options.below {
+            below.tell_hits(self.counters.snapshot().hits);
+        }
+    }
+}
+
 impl<K: Eq + 'static, V: 'static> Core<K, V> {
     pub(crate) fn new(options: Options<K, V>) -> Self {
         Self {

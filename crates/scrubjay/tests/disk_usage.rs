@@ -115,6 +115,47 @@ fn a_cache_counts_the_hits_of_its_disk_tier_and_what_they_saved() {
 }
 
 #[test]
+fn a_cache_counts_the_hits_in_its_memory_and_what_they_saved_when_it_goes() {
+    let folder = Folder::new("memory");
+    for round in 1..=2_u64 {
+        let store = Store::open(&folder.0).unwrap();
+        let below = Cache::builder().disk(store, Function::new("square", ""));
+        let cache: Cache<u64, u64> = below.build().unwrap();
+        let load = || {
+            let began = std::time::Instant::now();
+            while began.elapsed() < Duration::from_millis(2) {
+                std::hint::spin_loop();
+            }
+            49
+        };
+        for _ in 0..11 {
+            assert_eq!(cache.get_or_insert_with(&7, load), 49);
+        }
+        drop(cache);
+        let usage = &usage(&folder.0)[0];
+        // Of the second cache, what it found in the folder says what each hit saved.
+        assert_eq!((usage.memory_hits, usage.loads), (10 * round, 1));
+        assert!(usage.memory_time_saved >= Duration::from_millis(20 * round));
+        assert_eq!(usage.hits, round - 1);
+    }
+}
+
+#[test]
+fn a_cache_that_stays_counts_the_hits_in_its_memory_now_and_then() {
+    let folder = Folder::new("memory-stays");
+    let store = Store::open(&folder.0).unwrap();
+    let below = Cache::builder().disk(store.clone(), Function::new("square", ""));
+    let cache: Cache<u64, u64> = below.build().unwrap();
+    for _ in 0..11 {
+        cache.get_or_insert_with(&7, || 49);
+    }
+    // There is no event for it; the thread that counts does so once a second.
+    while store.stats().unwrap().usage[0].memory_hits < 10 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_capacity_is_remembered_for_those_who_ask_for_none() {
     let folder = Folder::new("capacity");
     let capacity = || {

@@ -5,9 +5,10 @@
 mod folder;
 
 use std::path::Path;
+use std::time::Duration;
 
 use folder::Folder;
-use scrubjay::disk::{Codec, Digest, Function, NewRecord, Store};
+use scrubjay::disk::{Codec, Digest, Event, Function, NewRecord, Store};
 
 /// A copy of a folder that is kept with the tests.
 fn copy(from: &Path, to: &Path) {
@@ -57,6 +58,11 @@ fn a_folder_of_the_first_version_is_read_and_verified() {
     let commands = store.iter().map(Result::unwrap);
     let commands = commands.filter(|head| head.codec == Codec::COMMAND);
     assert_eq!(commands.count(), 1);
+    let usage = &store.stats().unwrap().usage;
+    let counted = usage
+        .iter()
+        .map(|usage| (&*usage.function, usage.hits, usage.loads));
+    assert_eq!(counted.collect::<Vec<_>>(), [("echo", 1, 1)]);
 }
 
 #[test]
@@ -67,6 +73,9 @@ fn a_folder_of_the_first_version_becomes_one_of_this_version_when_it_is_written_
     let record = NewRecord::new(name(5), Function::new("f", "1")).tag("t");
     store.put(record, b"new").unwrap();
     assert_eq!(version(&folder), 2);
+    store.count("echo", Event::MemoryHits(5, Duration::from_secs(1)));
+    let usage = &store.stats().unwrap().usage[0];
+    assert_eq!((usage.hits, usage.loads, usage.memory_hits), (1, 1, 5));
     assert_eq!(payload(&store, 1), Some(b"small".to_vec()));
     assert!(store.verify(|_| ()).unwrap().is_sound());
     assert_eq!(store.invalidate_tag("t").unwrap(), 3);

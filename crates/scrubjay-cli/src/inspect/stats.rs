@@ -47,16 +47,23 @@ impl Share {
         self.cost += head.load_cost;
     }
 
+    /// The time that was saved in memory and by the store.
+    fn saved(&self) -> Duration {
+        self.usage.memory_time_saved + self.usage.time_saved
+    }
+
     fn to_json(&self) -> serde_json::Value {
         json!({
             "entries": self.entries,
             "fresh": self.fresh,
             "bytes": self.bytes,
             "load_cost_seconds": self.cost.as_secs_f64(),
+            "memory_hits": self.usage.memory_hits,
             "hits": self.usage.hits,
             "waits": self.usage.waits,
             "loads": self.usage.loads,
             "hit_ratio": hit_ratio(&self.usage),
+            "memory_time_saved_seconds": self.usage.memory_time_saved.as_secs_f64(),
             "time_saved_seconds": self.usage.time_saved.as_secs_f64(),
             "time_loading_seconds": self.usage.time_loading.as_secs_f64(),
         })
@@ -65,15 +72,43 @@ impl Share {
 
 /// The share of answers for which nothing ran; `None` if nobody asked.
 fn hit_ratio(usage: &Usage) -> Option<f64> {
-    let answered = usage.hits + usage.waits;
-    let asked = answered + usage.loads;
+    let answered = usage.memory_hits + usage.hits + usage.waits;
+    let asked = asked(usage);
     (asked > 0).then(|| answered as f64 / asked as f64)
+}
+
+/// All answers that were given.
+fn asked(usage: &Usage) -> u64 {
+    usage.memory_hits + usage.hits + usage.waits + usage.loads
+}
+
+/// Where answers came from, in the order in which a call asks; each with what stands for it in a bar.
+const SOURCES: [(&str, char, fn(&Usage) -> u64); 4] = [
+    ("memory", '█', |usage| usage.memory_hits),
+    ("disk", '▓', |usage| usage.hits),
+    ("waited", '▒', |usage| usage.waits),
+    ("computed", '░', |usage| usage.loads),
+];
+
+/// A bar of all answers, divided by where they came from.
+fn divided_bar(usage: &Usage, width: usize) -> String {
+    let asked = asked(usage);
+    let (mut bar, mut sum) = (String::new(), 0);
+    for (_, fill, count) in SOURCES.iter().filter(|_| asked > 0) {
+        let cells = |answers: u64| (answers as f64 / asked as f64 * width as f64).round() as usize;
+        let before = cells(sum);
+        sum += count(usage);
+        bar.extend(std::iter::repeat_n(fill, cells(sum) - before));
+    }
+    bar
 }
 
 /// All functions together.
 fn sum(usage: &[Usage]) -> Usage {
     let mut sum = Usage::default();
     for one in usage {
+        sum.memory_hits += one.memory_hits;
+        sum.memory_time_saved += one.memory_time_saved;
         sum.hits += one.hits;
         sum.waits += one.waits;
         sum.loads += one.loads;
@@ -106,17 +141,19 @@ fn to_json(total: &StoreStats, shares: &BTreeMap<String, Share>) -> serde_json::
         "bytes": total.used_bytes,
         "log_bytes": total.log_bytes,
         "capacity_bytes": total.capacity_bytes,
+        "memory_hits": sum.memory_hits,
         "hits": sum.hits,
         "waits": sum.waits,
         "loads": sum.loads,
         "hit_ratio": hit_ratio(&sum),
+        "memory_time_saved_seconds": sum.memory_time_saved.as_secs_f64(),
         "time_saved_seconds": sum.time_saved.as_secs_f64(),
         "time_loading_seconds": sum.time_loading.as_secs_f64(),
         "functions": functions.collect::<BTreeMap<_, _>>(),
     })
 }
 
-/// The disk tier: how full it is, how often it had the answer, and what that saved.
+/// How full the store is, where answers came from, and what that saved.
 pub fn print_tier(total: &StoreStats) -> Result<()> {
     let share = total.used_bytes as f64 / total.capacity_bytes.max(1) as f64;
     let used = output::bytes(total.used_bytes);
@@ -125,20 +162,18 @@ pub fn print_tier(total: &StoreStats) -> Result<()> {
         "{used} of {most}, {}",
         output::counted(total.entries, "entry", "entries")
     );
-    output::line(&labelled_bar("disk", share, &what))?;
+    output::line(&labelled_bar("store", share, &what))?;
     let sum = sum(&total.usage);
-    let Some(ratio) = hit_ratio(&sum) else {
+    let asked = asked(&sum);
+    if asked == 0 {
         return Ok(());
-    };
-    let hits = output::counted(sum.hits, "hit", "hits");
-    let waits = output::counted(sum.waits, "wait", "waits");
-    let loads = output::counted(sum.loads, "load", "loads");
-    output::line(&labelled_bar(
-        "hits",
-        ratio,
-        &format!("{hits}, {waits}, {loads}"),
-    ))?;
-    let (saved, spent) = (sum.time_saved, sum.time_loading);
+    }
+    for (name, _, count) in SOURCES {
+        let count = count(&sum);
+        let answers = output::counted(count, "answer", "answers");
+        output::line(&labelled_bar(name, count as f64 / asked as f64, &answers))?;
+    }
+    let (saved, spent) = (sum.memory_time_saved + sum.time_saved, sum.time_loading);
     let share = saved.as_secs_f64() / (saved + spent).as_secs_f64().max(f64::MIN_POSITIVE);
     let (saved, spent) = (output::duration(saved), output::duration(spent));
     output::line(&labelled_bar(
@@ -152,48 +187,46 @@ pub fn print_tier(total: &StoreStats) -> Result<()> {
 fn labelled_bar(label: &str, share: f64, what: &str) -> String {
     let percent = share * 100.0;
     format!(
-        "{label}  {}  {percent:>5.1} %  {what}",
+        "{label:<8}  {}  {percent:>5.1} %  {what}",
         output::bar(share, BAR)
     )
 }
 
-/// The functions, those that saved most first.
+/// The functions, those that saved most first, each with a bar of where its answers came from.
 pub fn table(shares: &BTreeMap<String, Share>) -> comfy_table::Table {
     let headings = [
         "FUNCTION",
         "ENTRIES",
         "FRESH",
         "SIZE",
-        "HITS",
-        "WAITS",
-        "LOADS",
+        "MEMORY",
+        "DISK",
+        "WAITED",
+        "COMPUTED",
+        "█ ▓ ▒ ░",
         "RATIO",
         "SAVED",
-        "",
         "COST TO LOAD",
     ];
-    let mut table = output::table(&headings, &[1, 2, 3, 4, 5, 6, 7, 8, 10]);
+    let mut table = output::table(&headings, &[1, 2, 3, 4, 5, 6, 7, 9, 10, 11]);
     let mut rows: Vec<_> = shares.iter().collect();
-    rows.sort_by_key(|(_, share)| std::cmp::Reverse((share.usage.time_saved, share.bytes)));
-    let most = rows
-        .first()
-        .map_or(0.0, |(_, share)| share.usage.time_saved.as_secs_f64());
+    rows.sort_by_key(|(_, share)| std::cmp::Reverse((share.saved(), share.bytes)));
     for (name, share) in rows {
         let usage = &share.usage;
         let ratio = hit_ratio(usage)
             .map_or_else(|| "-".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
-        let saved = usage.time_saved.as_secs_f64() / most.max(f64::MIN_POSITIVE);
         table.add_row([
             name.clone(),
             share.entries.to_string(),
             share.fresh.to_string(),
             output::bytes(share.bytes),
+            usage.memory_hits.to_string(),
             usage.hits.to_string(),
             usage.waits.to_string(),
             usage.loads.to_string(),
+            divided_bar(usage, BAR / 2),
             ratio,
-            output::duration(usage.time_saved),
-            output::bar(saved, BAR / 2),
+            output::duration(share.saved()),
             output::duration(share.cost),
         ]);
     }

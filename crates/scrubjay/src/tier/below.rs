@@ -97,6 +97,8 @@ pub(crate) trait Below<K, V>: Send + Sync {
     /// Discards what matches; a value that cannot be read matches.
     fn invalidate_if(&self, matches: &mut dyn FnMut(&K, &V) -> bool);
     fn clear(&self);
+    /// Hears how many hits there were in memory, all together.
+    fn tell_hits(&self, hits: u64);
     fn stats(&self) -> BelowStats;
 }
 

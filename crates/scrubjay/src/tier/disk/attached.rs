@@ -32,6 +32,9 @@ const WORTH_A_LOCK: Duration = Duration::from_millis(1);
 /// How often the page is read that tells of other processes' invalidations.
 const WATCH: Duration = Duration::from_millis(20);
 
+/// After how many of these pauses the hits in memory are counted in the store.
+const TELL: u32 = 50;
+
 /// The flights that lead a key among processes.
 static LEADING: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
@@ -45,6 +48,10 @@ pub(crate) struct Attached<K, V> {
     distrusted: AtomicBool,
     /// The mean cost of loads, in nanoseconds; 0: not known.
     load_nanos: AtomicU64,
+    /// The mean cost of what memory was given, in nanoseconds; 0: not known.
+    value_nanos: AtomicU64,
+    /// Hits in memory that were counted in the store.
+    told_hits: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     writes: AtomicU64,
@@ -95,6 +102,17 @@ enum Led {
     Anybody,
 }
 
+/// Learns of one more in a mean of recent ones.
+fn learn(mean: &AtomicU64, cost: Duration) {
+    // Relaxed, and a lost update is a benign race: nobody acts on one of them.
+    let known = mean.load(Ordering::Relaxed);
+    let now = match known {
+        0 => nanos(cost),
+        _ => known / 8 * 7 + nanos(cost) / 8,
+    };
+    mean.store(now.max(1), Ordering::Relaxed);
+}
+
 fn add(counter: &AtomicU64) {
     // Relaxed: only the sum counts.
     counter.fetch_add(1, Ordering::Relaxed);
@@ -115,6 +133,8 @@ impl<K, V> Attached<K, V> {
             watched: Once::new(),
             distrusted: AtomicBool::new(false),
             load_nanos: AtomicU64::new(0),
+            value_nanos: AtomicU64::new(0),
+            told_hits: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             writes: AtomicU64::new(0),
@@ -176,6 +196,9 @@ impl<K, V> Attached<K, V> {
         let (load_cost, left) = (head.load_cost, head.expires);
         let left = left.map(|end| end.duration_since(now).unwrap_or_default());
         let tags = head.tags.iter().map(|tag| tag.as_str().into()).collect();
+        if !load_cost.is_zero() {
+            learn(&self.value_nanos, load_cost);
+        }
         let found = self
             .pair_of(record, is)
             .inspect_err(|error| self.failed(error));
@@ -213,17 +236,6 @@ impl<K, V> Attached<K, V> {
         // Relaxed: a hint.
         let mean = self.load_nanos.load(Ordering::Relaxed);
         mean == 0 || mean >= nanos(WORTH_A_LOCK)
-    }
-
-    fn learn_cost(&self, took: Duration) {
-        // Relaxed, and a lost update is a benign race: a mean of recent loads.
-        let mean = self.load_nanos.load(Ordering::Relaxed);
-        let mean = if mean == 0 {
-            nanos(took)
-        } else {
-            mean / 8 * 7 + nanos(took) / 8
-        };
-        self.load_nanos.store(mean.max(1), Ordering::Relaxed);
     }
 
     /// Tries to become the leader of a key among processes.
@@ -438,7 +450,8 @@ where
             return;
         };
         let took = loading.begun.elapsed();
-        self.learn_cost(took);
+        learn(&self.load_nanos, took);
+        learn(&self.value_nanos, took);
         self.store.count(&self.function.name, Event::Load(took));
         let record = NewRecord::new(digest_of(loading.name), self.function.clone())
             .fence(loading.fence)
@@ -486,6 +499,19 @@ where
         self.said(self.store.invalidate_function(&self.function.name));
     }
 
+    fn tell_hits(&self, hits: u64) {
+        // Relaxed: whoever is told of the same hits by two threads at once counts them for one.
+        let told = self.told_hits.fetch_max(hits, Ordering::Relaxed);
+        let new = hits.saturating_sub(told);
+        if new > 0 {
+            // Relaxed: a mean.
+            let mean = self.value_nanos.load(Ordering::Relaxed);
+            let saved = Duration::from_nanos(mean.saturating_mul(new));
+            let event = Event::MemoryHits(new, saved);
+            self.store.count(&self.function.name, event);
+        }
+    }
+
     fn stats(&self) -> BelowStats {
         // Relaxed: each counter only grows, and they are not one moment.
         BelowStats {
@@ -503,11 +529,14 @@ where
     K: Hash + Eq + 'static,
     V: 'static,
 {
-    loop {
+    for round in 1_u32.. {
         std::thread::sleep(WATCH);
         let Some(core) = core.upgrade() else {
             return;
         };
+        if round.is_multiple_of(TELL) {
+            core.tell_hits();
+        }
         let news = watch.news();
         if !news.is_empty() {
             pass_on(news, &Cache { core });

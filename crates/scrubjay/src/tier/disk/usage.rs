@@ -15,13 +15,18 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-const MAGIC: [u8; 8] = *b"SJuse\0\0\x01";
+const MAGIC: [u8; 8] = *b"SJuse\0\0\x02";
+/// Of the first version, which did not know of hits in memory.
+const FIRST: [u8; 8] = *b"SJuse\0\0\x01";
 const SLOT: usize = 192;
 /// Functions that have a slot of their own; the last slot is everybody else's.
 const MOST: usize = 512;
 const OTHERS: &str = "(others)";
 /// Longest part of a name that is kept; functions are told apart by all of it.
-const LONGEST_NAME: usize = 127;
+const LONGEST_NAME: usize = 111;
+/// Where the length of a name is, behind the numbers; in the first version, and now.
+const NAME_OF_FIRST: usize = 56;
+const NAME: usize = 72;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a lock is tried for that somebody else has, who needs it for microseconds.
 const TRIES: usize = 100;
@@ -40,6 +45,8 @@ pub enum Event {
     Wait,
     /// The function ran, so long.
     Load(Duration),
+    /// So many answers came from the memory of a cache above the store; loading them had taken so long, all together.
+    MemoryHits(u64, Duration),
 }
 
 /// What was asked of one function since the folder was made, by all processes on it.
@@ -50,7 +57,7 @@ pub enum Event {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// The function's name, whatever its code; its first 127 bytes if it is longer.
+    /// The function's name, whatever its code; its first 111 bytes if it is longer.
     pub function: String,
     /// Answers that came from the store.
     pub hits: u64,
@@ -62,6 +69,10 @@ pub struct Usage {
     pub time_saved: Duration,
     /// What the loads took.
     pub time_loading: Duration,
+    /// Answers that came from the memory of caches above the store, as far as they told of them.
+    pub memory_hits: u64,
+    /// What the loads had taken whose answers those were, as the caches estimate it.
+    pub memory_time_saved: Duration,
 }
 
 impl Usage {
@@ -76,6 +87,10 @@ impl Usage {
                 self.loads += 1;
                 self.time_loading += took;
             }
+            Event::MemoryHits(hits, saved) => {
+                self.memory_hits += hits;
+                self.memory_time_saved += saved;
+            }
         }
     }
 
@@ -85,9 +100,16 @@ impl Usage {
         self.loads = self.loads.saturating_add(other.loads);
         self.time_saved = self.time_saved.saturating_add(other.time_saved);
         self.time_loading = self.time_loading.saturating_add(other.time_loading);
+        self.memory_hits = self.memory_hits.saturating_add(other.memory_hits);
+        let saved = self.memory_time_saved;
+        self.memory_time_saved = saved.saturating_add(other.memory_time_saved);
     }
 
     fn encode(&self, name: &str) -> [u8; SLOT] {
+        self.slot(identity(name), name)
+    }
+
+    fn slot(&self, identity: [u8; 16], name: &str) -> [u8; SLOT] {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let numbers = [
             self.hits,
@@ -95,15 +117,17 @@ impl Usage {
             self.loads,
             micros(self.time_saved),
             micros(self.time_loading),
+            self.memory_hits,
+            micros(self.memory_time_saved),
         ];
         let shown = &name[..name.floor_char_boundary(LONGEST_NAME)];
         let mut slot = [0; SLOT];
-        slot[..16].copy_from_slice(&identity(name));
+        slot[..16].copy_from_slice(&identity);
         for (place, number) in numbers.iter().enumerate() {
             slot[16 + place * 8..][..8].copy_from_slice(&number.to_le_bytes());
         }
-        slot[56] = shown.len() as u8;
-        slot[57..][..shown.len()].copy_from_slice(shown.as_bytes());
+        slot[NAME] = shown.len() as u8;
+        slot[NAME + 1..][..shown.len()].copy_from_slice(shown.as_bytes());
         let sum = xxh3_64(&slot[..SLOT - 8]);
         slot[SLOT - 8..].copy_from_slice(&sum.to_le_bytes());
         slot
@@ -111,6 +135,17 @@ impl Usage {
 
     /// `None` for a slot that is empty or damaged.
     fn decode(slot: &[u8; SLOT]) -> Option<Self> {
+        Self::decode_with_name_at(slot, NAME)
+    }
+
+    /// A slot of the first version as one of this.
+    fn renew(slot: &[u8; SLOT]) -> [u8; SLOT] {
+        let usage = Self::decode_with_name_at(slot, NAME_OF_FIRST);
+        let identity = slot.first_chunk().copied().unwrap_or_default();
+        usage.map_or([0; SLOT], |usage| usage.slot(identity, &usage.function))
+    }
+
+    fn decode_with_name_at(slot: &[u8; SLOT], place: usize) -> Option<Self> {
         let number = |at: usize| {
             slot[at..]
                 .first_chunk()
@@ -119,7 +154,8 @@ impl Usage {
         if number(SLOT - 8)? != xxh3_64(&slot[..SLOT - 8]) {
             return None;
         }
-        let name = slot[57..SLOT - 8].get(..slot[56].into())?;
+        let name = slot[place + 1..SLOT - 8].get(..slot[place].into())?;
+        let is_first = place == NAME_OF_FIRST;
         Some(Self {
             function: std::str::from_utf8(name).ok()?.to_owned(),
             hits: number(16)?,
@@ -127,6 +163,8 @@ impl Usage {
             loads: number(32)?,
             time_saved: Duration::from_micros(number(40)?),
             time_loading: Duration::from_micros(number(48)?),
+            memory_hits: if is_first { 0 } else { number(56)? },
+            memory_time_saved: Duration::from_micros(if is_first { 0 } else { number(64)? }),
         })
     }
 }
@@ -203,11 +241,14 @@ impl Counts {
         if locked.and_then(|()| file.read_to_end(&mut bytes)).is_err() || bytes.is_empty() {
             return 0;
         }
-        let Some(slots) = bytes.strip_prefix(&MAGIC) else {
-            return bytes.len().div_ceil(SLOT);
+        let (slots, name) = match (bytes.strip_prefix(&MAGIC), bytes.strip_prefix(&FIRST)) {
+            (Some(slots), _) => (slots, NAME),
+            (None, Some(slots)) => (slots, NAME_OF_FIRST),
+            (None, None) => return bytes.len().div_ceil(SLOT),
         };
         let (whole, rest) = slots.as_chunks();
-        let damaged = whole.iter().filter(|slot| Usage::decode(slot).is_none());
+        let is_damaged = |slot: &&[u8; SLOT]| Usage::decode_with_name_at(slot, name).is_none();
+        let damaged = whole.iter().filter(is_damaged);
         damaged.count() + usize::from(!rest.is_empty())
     }
 
@@ -231,8 +272,10 @@ fn add(path: &Path, counted: &HashMap<String, Usage>) -> io::Result<()> {
     let file = options.mode(0o600).open(path)?;
     lock(&file)?;
     let mut slots = read(&file)?;
-    if slots.is_empty() {
+    let mut magic = [0; MAGIC.len()];
+    if slots.is_empty() || file.read_exact_at(&mut magic, 0).is_err() || magic != MAGIC {
         file.write_all_at(&MAGIC, 0)?;
+        file.write_all_at(slots.as_flattened(), MAGIC.len() as u64)?;
     }
     for (name, usage) in counted {
         let (place, name) = place_of(&slots, name);
@@ -282,13 +325,16 @@ fn read(file: &File) -> io::Result<Vec<[u8; SLOT]>> {
     let mut bytes = Vec::new();
     file.take((MAGIC.len() + (MOST + 1) * SLOT) as u64)
         .read_to_end(&mut bytes)?;
+    if let Some(slots) = bytes.strip_prefix(&FIRST) {
+        return Ok(slots.as_chunks().0.iter().map(Usage::renew).collect());
+    }
     let slots = bytes.strip_prefix(&MAGIC).unwrap_or_default();
     Ok(slots.as_chunks().0.to_vec())
 }
 
 /// For fuzzing.
 pub(super) fn decode(slot: &[u8; SLOT]) {
-    let _ = Usage::decode(slot);
+    let _ = (Usage::decode(slot), Usage::renew(slot));
 }
 
 #[cfg(test)]
@@ -330,7 +376,7 @@ mod tests {
         assert_eq!(place_of(&slots, "1"), (1, "1"));
         let long = "é".repeat(100);
         let slot = usage(1).encode(&long);
-        assert_eq!(Usage::decode(&slot).unwrap().function, "é".repeat(63));
+        assert_eq!(Usage::decode(&slot).unwrap().function, "é".repeat(55));
         slots.push(slot);
         assert_eq!(place_of(&slots, &long), (3, &*long));
     }
