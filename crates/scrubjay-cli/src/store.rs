@@ -37,10 +37,23 @@ pub fn open_or_create(directory: &Path, capacity: Option<u64>) -> Result<Store> 
     Ok(builder.open(directory)?)
 }
 
+/// Whether a directory has a store, or one of some machine where it is on a network file system.
+fn is_store(directory: &Path) -> bool {
+    let has_index = |path: &Path| std::fs::symlink_metadata(path.join("store.db")).is_ok();
+    let inside = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut machines = inside.filter(|entry| {
+        entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(b"machine-")
+    });
+    has_index(directory) || machines.any(|entry| has_index(&entry.path()))
+}
+
 /// Opens a store that is there, to look at it or to change it.
 pub fn open(global: &Global) -> Result<Store> {
     let directory = directory(global)?;
-    if std::fs::symlink_metadata(directory.join("store.db")).is_err() {
+    if !is_store(&directory) {
         let hint = "`scrubjay run` makes one; --store or SCRUBJAY_STORE names another directory";
         return Err(Failure::new(
             STORE,

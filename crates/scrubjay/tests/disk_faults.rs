@@ -802,6 +802,52 @@ fn a_folder_that_may_be_read_and_not_written_serves_what_it_has() {
     assert_eq!(check(&folder.store()), ENTRIES as usize);
 }
 
+/// Mounts a folder of this machine as if it were another one's; false where there is no sshfs.
+fn mount_over_network(from: &Path, at: &Path) -> bool {
+    std::fs::create_dir_all(at).unwrap();
+    // What speaks with the server is the server itself, through its pipes.
+    let server = at.with_extension("server");
+    std::fs::write(&server, "#!/bin/sh\nexec /usr/lib/openssh/sftp-server\n").unwrap();
+    set_mode(&server, 0o755);
+    let mut sshfs = Command::new("sshfs");
+    let sshfs = sshfs.arg(format!("host:{}", from.display())).arg(at);
+    let command = format!("ssh_command={}", server.display());
+    let mounted = sshfs.args(["-o", &command]).status();
+    mounted.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn on_a_network_file_system_a_machine_has_a_folder_of_its_own() {
+    let folder = Folder::new("network");
+    let (far, near) = (folder.0.join("far"), folder.0.join("near"));
+    // What another machine had there is no business of this one's.
+    filled(&far);
+    if !mount_over_network(&far, &near) {
+        eprintln!("skipped: this test mounts a folder with sshfs");
+        return;
+    }
+    {
+        let store = open(&near);
+        assert_ne!(store.dir(), near.canonicalize().unwrap());
+        assert!(store.get(&name(0)).is_none());
+        store.put(record(0), b"ours").unwrap();
+        store.put(record(2), &payload(2)).unwrap();
+        let again = open(&near);
+        assert_eq!(again.dir(), store.dir());
+        assert!(again.get(&name(0)).is_some());
+    }
+    {
+        let store = open(&near);
+        let ours = store.get(&name(0)).unwrap().payload.into_bytes();
+        assert_eq!(ours.unwrap(), b"ours");
+        assert!(store.get(&name(2)).is_some());
+        assert_eq!(store.invalidate(&name(0)).unwrap(), 1);
+        assert!(store.verify(|_| ()).unwrap().is_sound());
+    }
+    unmount(&near);
+    assert_eq!(check(&far), ENTRIES as usize);
+}
+
 #[test]
 fn foreign_files_in_the_folder_are_left_alone() {
     let folder = Folder::new("foreign");

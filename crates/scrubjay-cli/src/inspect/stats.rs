@@ -82,8 +82,11 @@ fn asked(usage: &Usage) -> u64 {
     usage.memory_hits + usage.hits + usage.waits + usage.loads
 }
 
-/// Where answers came from, in the order in which a call asks; each with what stands for it in a bar.
-const SOURCES: [(&str, char, fn(&Usage) -> u64); 4] = [
+/// Where answers came from: its name, what stands for it in a bar, and how many did.
+type Source = (&'static str, char, fn(&Usage) -> u64);
+
+/// In the order in which a call asks.
+const SOURCES: [Source; 4] = [
     ("memory", '█', |usage| usage.memory_hits),
     ("disk", '▓', |usage| usage.hits),
     ("waited", '▒', |usage| usage.waits),

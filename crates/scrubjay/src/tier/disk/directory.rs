@@ -4,7 +4,7 @@
 //! `corrupt-…` or left alone; and whoever creates or moves an index holds `init.lock`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,33 +12,52 @@ use std::time::SystemTime;
 use super::error;
 use super::format::nanos_of;
 use super::os;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// The folder inside one of a newer version in which this version keeps its store.
 const BESIDE: &str = "format-2";
+
+/// What the folder of one machine on a network file system begins with.
+const MACHINE: &str = "machine-";
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    /// Finds a folder, or makes it; a path through symbolic links stands for the folder they lead to.
+    /// Finds a folder, or makes it; a path through symbolic links stands for the folder they lead to, and one on a network
+    /// file system for the folder that this machine has there.
     pub(crate) fn open(path: &Path, allow_network: bool) -> Result<Self, Error> {
-        make(path).map_err(|cause| error::folder(path, cause))?;
-        let found = path
-            .canonicalize()
-            .map_err(|cause| error::folder(path, cause))?;
-        let network =
-            os::network_file_system(&found).map_err(|cause| error::folder(path, cause))?;
-        if let Some(name) = network.filter(|_| !allow_network) {
-            let message = format!(
-                "disk tier: {} is on a network file system ({name}), whose locks cannot be relied on; \
-                 choose a local folder",
-                path.display()
-            );
-            return Err(Error::new(ErrorKind::Option, message));
+        let failed = |cause| error::folder(path, cause);
+        make(path).map_err(failed)?;
+        let found = path.canonicalize().map_err(failed)?;
+        let network = os::network_file_system(&found).map_err(failed)?;
+        match network.filter(|_| !allow_network) {
+            Some(kind) => Self::of_this_machine(&found, &kind).map_err(failed),
+            None => Ok(Self(found)),
         }
-        Ok(Self(found))
+    }
+
+    /// Locks and shared memory on a network file system do not reach other machines, which would read what somebody
+    /// said to be untrue. So each machine has a folder of its own there, and says so when it makes it.
+    fn of_this_machine(outer: &Path, kind: &str) -> io::Result<Self> {
+        let name = format!("{MACHINE}{:016x}", os::machine(outer)?);
+        if outer.ends_with(&name) {
+            return Ok(Self(outer.to_owned()));
+        }
+        let inner = outer.join(name);
+        if !inner.is_dir() {
+            make(&inner)?;
+            let (outer, inner) = (outer.display(), inner.display());
+            let mut stream = io::stderr().lock();
+            // A stream that cannot be written to keeps nobody from the folder.
+            let _ = writeln!(
+                stream,
+                "scrubjay: {outer} is on a network file system ({kind}), and the machines there cannot share a store; this \
+                 one has {inner} for itself. A local folder is faster"
+            );
+        }
+        Ok(Self(inner))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -143,4 +162,23 @@ fn make(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_machine_finds_the_folder_that_it_made_on_a_network_and_opens_none_inside_it() {
+        let outer = std::env::temp_dir().join(format!("scrubjay-machine-{}", std::process::id()));
+        make(&outer).unwrap();
+        let first = Directory::of_this_machine(&outer, "NFS").unwrap();
+        assert_eq!(first.path().parent(), Some(&*outer));
+        assert_eq!(Directory::of_this_machine(&outer, "NFS").unwrap(), first);
+        let again = Directory::of_this_machine(first.path(), "NFS").unwrap();
+        assert_eq!(again, first);
+        fs::remove_dir_all(outer).unwrap();
+    }
 }

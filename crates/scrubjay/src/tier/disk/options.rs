@@ -154,7 +154,9 @@ impl StoreBuilder {
         self
     }
 
-    /// Allows a folder on a network file system. Default: refused, because its locks cannot be relied on.
+    /// Says that no other machine uses a folder on a network file system, so that this one may use it as it is. Default: each
+    /// machine has a folder of its own inside it, and says so on standard error when it makes it: locks and shared memory
+    /// do not reach other machines, so they would serve what somebody said to be untrue.
     ///
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("scrubjay-network-{}", std::process::id()));
@@ -172,7 +174,7 @@ impl StoreBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Option`] for a capacity under 1 MiB or a network file system, [`ErrorKind::Version`] if the folder
+    /// [`ErrorKind::Option`] for a capacity under 1 MiB, [`ErrorKind::Version`] if the folder
     /// has another program's database, and [`ErrorKind::Io`] if it cannot be used.
     ///
     /// See [`StoreBuilder`] for an example.

@@ -98,22 +98,29 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
 
 /// Names the network file system on which `path` is; `None` if it is on none.
 #[cfg(target_os = "linux")]
-pub(crate) fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
+pub(crate) fn network_file_system(path: &Path) -> io::Result<Option<String>> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: all-zero bytes are a valid `statfs`, which is plain numbers.
     let mut found: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `path` ends with a zero byte, and `found` is where the kernel may write.
-    if unsafe { libc::statfs(path.as_ptr(), &raw mut found) } != 0 {
+    // SAFETY: `name` ends with a zero byte, and `found` is where the kernel may write.
+    if unsafe { libc::statfs(name.as_ptr(), &raw mut found) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(network_name(found.f_type as i64))
+    match found.f_type as i64 & 0xFFFF_FFFF {
+        FUSE => Ok(fuse_name(path)?.filter(|name| is_network_fuse(name))),
+        kind => Ok(network_name(kind).map(str::to_owned)),
+    }
 }
 
 /// Names the network file system on which `path` is: not known on this system.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn network_file_system(_: &Path) -> io::Result<Option<&'static str>> {
+pub(crate) fn network_file_system(_: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
+
+/// File systems that are programs.
+#[cfg(target_os = "linux")]
+const FUSE: i64 = 0x6573_5546;
 
 /// The numbers are those of Linux' `statfs(2)` and `linux/magic.h`.
 #[cfg(target_os = "linux")]
@@ -128,6 +135,62 @@ fn network_name(kind: i64) -> Option<&'static str> {
         0x4750_4653 => Some("GPFS"),
         _ => None,
     }
+}
+
+/// The type under which the program that is the file system of `path` was mounted, such as `fuse.sshfs`.
+#[cfg(target_os = "linux")]
+fn fuse_name(path: &Path) -> io::Result<Option<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::metadata(path)?.dev();
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(type_of_mount(&mounts, &device).map(str::to_owned))
+}
+
+/// See `proc_pid_mountinfo(5)`: the third field is the device, the first one behind a hyphen the type.
+#[cfg(target_os = "linux")]
+fn type_of_mount<'a>(mounts: &'a str, device: &str) -> Option<&'a str> {
+    let is_it = |line: &&str| line.split(' ').nth(2) == Some(device);
+    let (_, rest) = mounts.lines().find(is_it)?.split_once(" - ")?;
+    rest.split(' ').next()
+}
+
+/// Whether what is mounted as this type is on other machines, as far as it is known.
+#[cfg(target_os = "linux")]
+fn is_network_fuse(name: &str) -> bool {
+    const KNOWN: [&str; 12] = [
+        "sshfs",
+        "rclone",
+        "s3fs",
+        "gcsfuse",
+        "goofys",
+        "glusterfs",
+        "ceph",
+        "ceph-fuse",
+        "curlftpfs",
+        "davfs",
+        "juicefs",
+        "moosefs",
+    ];
+    let program = name.strip_prefix("fuse.").unwrap_or(name);
+    KNOWN.contains(&program)
+}
+
+/// A number for this machine and what it has mounted at a folder. Machines of one network have different names, or
+/// network file systems take them for one as well.
+pub(crate) fn machine(folder: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let read = |path: &str| std::fs::read(path).unwrap_or_default();
+    let mut id = read("/etc/machine-id");
+    if id.trim_ascii().is_empty() {
+        id = read("/proc/sys/kernel/random/boot_id");
+    }
+    let name = read("/proc/sys/kernel/hostname");
+    // Two mounts of one folder do not see each other's writes at once either.
+    let mount = std::fs::metadata(folder)?.dev().to_le_bytes();
+    Ok(xxhash_rust::xxh3::xxh3_64(
+        &[&*id, b"/", &name, b"/", &mount].concat(),
+    ))
 }
 
 /// Has these called at every fork of the process: before it, and after it in the parent and in the child.
@@ -149,8 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn programs_that_are_network_file_systems_are_known_by_their_type() {
+        let mounts = "22 1 254:0 / / rw - ext4 /dev/root rw\n\
+                      40 22 0:35 / /mnt/a\\040b rw,nosuid shared:3 - fuse.sshfs host:/ rw,user_id=0\n\
+                      41 22 0:36 / /mnt/c rw - fuseblk /dev/sdb1 rw\n";
+        let name = |device| type_of_mount(mounts, device);
+        assert_eq!(name("0:35"), Some("fuse.sshfs"));
+        assert_eq!(name("0:35").map(is_network_fuse), Some(true));
+        assert_eq!(name("0:36").map(is_network_fuse), Some(false));
+        assert_eq!(name("0:3"), None);
+    }
+
+    #[test]
     fn a_local_folder_is_not_on_a_network() {
         let found = network_file_system(Path::new("/")).expect("the root can be asked");
-        assert!(matches!(found, None | Some("9P")));
+        assert!(matches!(found.as_deref(), None | Some("9P")));
     }
 }

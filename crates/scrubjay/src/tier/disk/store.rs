@@ -134,7 +134,10 @@ impl Store {
             return Ok(Self { shared });
         }
         let shared = Shared::open(dir, options)?;
-        open.insert(shared.directory.path().to_owned(), Arc::downgrade(&shared));
+        // Under the path that was asked for: the store may be in a folder inside it.
+        let path = dir.canonicalize();
+        let path = path.unwrap_or_else(|_| shared.directory.path().to_owned());
+        open.insert(path, Arc::downgrade(&shared));
         Ok(Self { shared })
     }
 
