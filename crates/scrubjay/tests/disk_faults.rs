@@ -656,6 +656,10 @@ fn a_path_that_is_a_file_is_an_error_that_says_so() {
     assert!(error.to_string().contains("check that it is a folder"));
 }
 
+/// A child has one thread of its parent, and whatever the others had locked stays locked in it: so none forks while another
+/// one of these tests works.
+static FORKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// Runs `work` in a child of this process that is somebody else; fails if it does. Skipped unless root runs the tests.
 fn as_nobody(work: impl FnOnce()) {
     // SAFETY: asks a number of the process.
@@ -663,6 +667,9 @@ fn as_nobody(work: impl FnOnce()) {
         eprintln!("skipped: this test becomes another user, which needs root");
         return;
     }
+    let _alone = FORKING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     // SAFETY: the child uses what is made for that, and ends without unwinding out of this function or destructors.
     let child = unsafe { libc::fork() };
     if child == 0 {
@@ -755,6 +762,9 @@ fn a_folder_that_was_handed_on_to_be_read_serves_what_it_has() {
 
 #[test]
 fn whoever_reads_a_folder_that_was_handed_on_sees_what_its_owner_writes() {
+    let _alone = FORKING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let folder = Folder::new("handed-on-written");
     handed_on(&folder.store());
     let view = folder.0.join("view");
