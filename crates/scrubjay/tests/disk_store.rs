@@ -289,6 +289,22 @@ fn a_folder_that_is_deleted_meanwhile_is_made_anew() {
 }
 
 #[test]
+fn an_entry_is_found_at_every_moment_from_its_put_on() {
+    for write_through in [false, true] {
+        let folder = Folder::new("every-moment");
+        let builder = Store::builder().write_through(write_through);
+        let store = builder.open(&folder.0).unwrap();
+        for n in 0..3_000 {
+            store.put(record(n), b"v").unwrap();
+            // The thread commits some of them while they are looked for.
+            for looked in n.saturating_sub(40)..=n {
+                assert!(value(&store, looked).is_some(), "entry {looked} after {n}");
+            }
+        }
+    }
+}
+
+#[test]
 fn leads_of_different_keys_do_not_meet_and_one_of_the_same_key_is_refused() {
     let folder = Folder::new("leads");
     let store = folder.open();

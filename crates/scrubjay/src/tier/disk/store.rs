@@ -181,9 +181,11 @@ impl Store {
     pub(crate) fn get_fenced(&self, digest: &Digest) -> (Option<Record>, Fence) {
         let mut fence = Fence(0);
         let found = self.inside(|shared| {
+            // Before the token: an entry that is no longer queued was announced, so the token is not from before it.
+            let queued = shared.queue.find(digest);
             let (last, token) = shared.seen();
             fence = Fence(last.number);
-            let found = find(shared, digest, last, token)?;
+            let found = find(shared, digest, queued, last, token)?;
             let counter = match found {
                 Some(_) => &shared.counters.hits,
                 None => &shared.counters.misses,
@@ -791,10 +793,11 @@ fn pending(shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
 fn find(
     shared: &Shared,
     digest: &Digest,
+    queued: Option<Arc<Pending>>,
     last: Last,
     token: Option<u64>,
 ) -> Result<Option<Record>, Error> {
-    if let Some(entry) = shared.queue.find(digest)
+    if let Some(entry) = queued
         // One that an invalidation may have overtaken is not shown before the index has decided about it.
         && entry.born >= last.invalidation
     {
