@@ -1,7 +1,9 @@
-//! What a memoized function counts, over all its memories.
+//! What a memoized function counts, over all its memories, and on the way of a miss.
 //!
 //! Counters are read for reports only, so nothing is published by them: every access is `Relaxed`.
 
+use crate::clock::nanoseconds;
+use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Debug, Default)]
@@ -43,4 +45,82 @@ pub(crate) struct Counters {
     /// Entries with a value, expired ones that were not dropped yet included.
     pub(crate) entries: Counter,
     pub(crate) weight: Counter,
+}
+
+/// What is counted on the way of a miss.
+#[pyclass(frozen, module = "scrubjay._native")]
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    loads: Counter,
+    errors: Counter,
+    waits: Counter,
+    refreshes: Counter,
+    load_nanoseconds: Counter,
+}
+
+#[pymethods]
+impl Counts {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// A run returned, after so many seconds.
+    fn loaded(&self, seconds: f64) {
+        self.loads.add(1);
+        self.load_nanoseconds.add(nanoseconds(seconds));
+    }
+
+    /// A run raised.
+    fn failed(&self) {
+        self.errors.add(1);
+    }
+
+    /// A caller is about to wait for another's run.
+    fn waited(&self) {
+        self.waits.add(1);
+    }
+
+    /// A run in the background begins.
+    fn refreshed(&self) {
+        self.refreshes.add(1);
+    }
+
+    /// Counts from zero.
+    fn reset(&self) {
+        let all = [
+            &self.loads,
+            &self.errors,
+            &self.waits,
+            &self.refreshes,
+            &self.load_nanoseconds,
+        ];
+        all.into_iter().for_each(Counter::reset);
+    }
+
+    #[getter]
+    fn loads(&self) -> u64 {
+        self.loads.get()
+    }
+
+    #[getter]
+    fn errors(&self) -> u64 {
+        self.errors.get()
+    }
+
+    #[getter]
+    fn waits(&self) -> u64 {
+        self.waits.get()
+    }
+
+    #[getter]
+    fn refreshes(&self) -> u64 {
+        self.refreshes.get()
+    }
+
+    /// The seconds that runs took which returned.
+    #[getter]
+    fn load_time(&self) -> f64 {
+        self.load_nanoseconds.get() as f64 / 1e9
+    }
 }

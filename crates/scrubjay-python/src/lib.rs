@@ -39,6 +39,8 @@ mod _native {
     #[pymodule_export]
     use super::digest::digest;
     #[pymodule_export]
+    use super::counters::Counts;
+    #[pymodule_export]
     use super::flight::{Flight, forked};
     #[pymodule_export]
     use super::lead::Lead;

@@ -1,7 +1,7 @@
 //! The awaitable of a hit on a memoized coroutine function: it is done before it is awaited.
 //!
 //! It has what `collections.abc.Coroutine` asks for, so event loops make tasks of it as of any coroutine. Awaiting it runs
-//! no Python code and allocates nothing.
+//! no Python code and allocates nothing. Whoever takes the value first has it: threads without a GIL may await at once.
 
 #![allow(unsafe_code, reason = "a type on CPython's C interface")]
 
@@ -12,12 +12,21 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 #[repr(C)]
 struct Ready {
     base: ffi::PyObject,
     /// Null once it was awaited.
-    value: *mut ffi::PyObject,
+    value: AtomicPtr<ffi::PyObject>,
+}
+
+impl Ready {
+    /// The value, if nobody had it yet; null otherwise.
+    fn take(&self) -> *mut ffi::PyObject {
+        // AcqRel: of threads that swap, one gets the value, which was written before the object was handed to any.
+        self.value.swap(ptr::null_mut(), Ordering::AcqRel)
+    }
 }
 
 /// The type, made when the module is.
@@ -32,7 +41,7 @@ pub(crate) fn ready(value: Obj) -> *mut ffi::PyObject {
     unsafe {
         let ready = ffi::PyType_GenericAlloc(kind.as_ptr().cast(), 0).cast::<Ready>();
         if !ready.is_null() {
-            (*ready).value = value.into_ptr();
+            (&raw mut (*ready).value).write(AtomicPtr::new(value.into_ptr()));
         }
         ready.cast()
     }
@@ -47,7 +56,7 @@ unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 unsafe fn take(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the slots are called on instances only.
     unsafe {
-        let value = std::mem::replace(&mut (*object.cast::<Ready>()).value, ptr::null_mut());
+        let value = (*object.cast::<Ready>()).take();
         if value.is_null() {
             let message = c"cannot reuse already awaited coroutine";
             ffi::PyErr_SetString(ffi::PyExc_RuntimeError, message.as_ptr());
@@ -103,7 +112,7 @@ unsafe extern "C" fn close(
 ) -> *mut ffi::PyObject {
     // SAFETY: the method is called on an instance.
     unsafe {
-        let value = std::mem::replace(&mut (*object.cast::<Ready>()).value, ptr::null_mut());
+        let value = (*object.cast::<Ready>()).take();
         ffi::Py_XDECREF(value);
         Obj::from_borrowed(ffi::Py_None()).into_ptr()
     }
@@ -157,7 +166,8 @@ unsafe extern "C" fn traverse(
             0 => {}
             stop => return stop,
         }
-        let value = (*object.cast::<Ready>()).value;
+        // Relaxed: the collector has stopped the world.
+        let value = (*object.cast::<Ready>()).value.load(Ordering::Relaxed);
         if value.is_null() {
             0
         } else {
@@ -177,7 +187,7 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
     unsafe {
         let kind = ffi::Py_TYPE(object);
         ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::Py_XDECREF((*object.cast::<Ready>()).value);
+        ffi::Py_XDECREF((*object.cast::<Ready>()).take());
         ffi::PyObject_GC_Del(object.cast());
         ffi::Py_DECREF(kind.cast());
     }

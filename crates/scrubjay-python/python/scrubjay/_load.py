@@ -11,7 +11,7 @@ import time
 import types
 
 from scrubjay._flight import Flight
-from scrubjay._native import Lead
+from scrubjay._native import Counts, Lead
 from scrubjay._trace import mark
 from scrubjay._warn import warn_once
 
@@ -25,19 +25,6 @@ _CONSUMED: tuple[type, ...] = (types.CoroutineType, types.GeneratorType, types.A
 
 # Refreshes that run on event loops, which themselves keep weak references only.
 _refreshes: set[asyncio.Task[None]] = set()
-
-
-class Counts:
-    """What is counted on the way of a miss. Threads that count at the same time may lose a count, never a result."""
-
-    __slots__ = ("errors", "load_time", "loads", "refreshes", "waits")
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self):
-        self.loads = self.errors = self.waits = self.refreshes = 0
-        self.load_time = 0.0
 
 
 class Loader:
@@ -79,7 +66,7 @@ class Loader:
                 if found.is_orphan():
                     memory.abandon(key, found)
                     continue
-                self.counts.waits += 1
+                self.counts.waited()
                 mark("wait")
                 if not found.wait():
                     return None
@@ -128,7 +115,7 @@ class Loader:
                 if found.is_orphan():
                     memory.abandon(key, found)
                     continue
-                self.counts.waits += 1
+                self.counts.waited()
                 mark("wait")
                 if not await found.wait_async():
                     return await self.function(*args, **kwargs)
@@ -192,8 +179,7 @@ class Loader:
         try:
             flight.arrive()
             took = time.perf_counter() - flight.begun
-            self.counts.loads += 1
-            self.counts.load_time += took
+            self.counts.loaded(took)
             return self._store(lead, value, took, args, kwargs)
         finally:
             lead.land()
@@ -205,7 +191,7 @@ class Loader:
         flight = lead.flight
         try:
             flight.arrive()
-            self.counts.errors += 1
+            self.counts.failed()
             if isinstance(error, Exception):
                 flight.outcome = (error, True)
                 if self.keeping.errors is not None:
@@ -261,7 +247,7 @@ class Loader:
         return value if self.keeping.copy is None else self.keeping.copy(value)
 
     def _refresh(self, lead, args, kwargs):
-        self.counts.refreshes += 1
+        self.counts.refreshed()
         refresh = threading.Thread(
             target=self._refresh_now, args=(lead, args, kwargs), name="scrubjay-refresh", daemon=True
         )
@@ -283,7 +269,7 @@ class Loader:
             self.succeed(lead, value, args, kwargs)
 
     def _refresh_async(self, lead, args, kwargs):
-        self.counts.refreshes += 1
+        self.counts.refreshed()
         refresh = asyncio.get_running_loop().create_task(self._refresh_now_async(lead, args, kwargs))
         _refreshes.add(refresh)
         refresh.add_done_callback(_refreshes.discard)
@@ -313,7 +299,7 @@ class Loader:
     def _refresh_failed(self, lead):
         """The stale value stays for as long as it may be served; then callers see the error themselves."""
         lead.flight.arrive()
-        self.counts.errors += 1
+        self.counts.failed()
         lead.land()
         _hand_over(lead.flight)
 
