@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "reads arguments where the caller put them")]
 
 use crate::object::{Obj, Raised};
+use crate::stack;
 use pyo3::ffi;
 use smallvec::SmallVec;
 use std::ptr;
@@ -215,6 +216,7 @@ impl<'a> Call<'a> {
 
     /// Compares as Python does: by identity, then by `==`, which may run any code.
     pub(crate) fn equals(&self, key: &Key) -> Result<bool, Raised> {
+        stack::check()?;
         for (part, stored) in self.parts.iter().zip(&key.parts) {
             // SAFETY: the call and the key keep them alive. The stored one is on the left, as in a dictionary.
             match unsafe { ffi::PyObject_RichCompareBool(stored.as_ptr(), *part, ffi::Py_EQ) } {

@@ -18,6 +18,7 @@ mod object;
 mod ready;
 mod shape;
 mod shelf;
+mod stack;
 mod store;
 mod table;
 mod wrapper;

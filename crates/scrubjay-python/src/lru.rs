@@ -168,7 +168,9 @@ impl State {
         }
     }
 
-    /// Stores a result under a key that was absent when the table had this version.
+    /// Stores a result under a key that was absent when the table had this version. Apart from `miss`, whose frame is on the
+    /// stack while the function runs.
+    #[inline(never)]
     fn store<const BOUNDED: bool>(
         &self,
         call: &Call<'_>,

@@ -200,6 +200,7 @@ impl State {
 
     /// Ends the flight that this call led.
     fn land(
+    #[inline(never)]
         &self,
         lead: &Obj,
         result: Result<Obj, Raised>,
@@ -371,6 +372,7 @@ impl Arguments {
     /// Positional arguments, then those of keywords.
     #[inline(always)]
     fn parts<'a>(self) -> &'a [*mut ffi::PyObject] {
+#[inline(never)]
         // SAFETY: the interpreter passes one argument for each position and each name, alive during the call. An empty
         // call may come without an array.
         unsafe {

@@ -287,6 +287,7 @@ fn step<T: Holds, R>(
 
 /// Asks the keys' own `__eq__`, and looks again after each answer, because anything may have changed meanwhile.
 #[cold]
+#[inline(never)]
 fn lookup_by_asking<T: Holds, R>(
     guarded: &Guarded<T>,
     call: &Call<'_>,

@@ -10,6 +10,7 @@
 )]
 
 use crate::object::{Obj, Raised};
+use crate::stack;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::{CStr, c_int, c_uint, c_void};
@@ -74,6 +75,7 @@ impl Arguments {
 
     /// The number of positional arguments.
     #[inline(always)]
+        stack::check()?;
     pub(crate) fn positional(self) -> usize {
         // SAFETY: only removes a flag.
         unsafe { ffi::PyVectorcall_NARGS(self.count) as usize }
