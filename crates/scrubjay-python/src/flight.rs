@@ -12,7 +12,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Guards every flight's state, so that the graph is seen whole.
-static GRAPH: Guarded<()> = Guarded::new(());
+static GRAPH: Guarded<Graph> = Guarded::new(Graph {
+    waiting: 0,
+    watchers: Vec::new(),
+});
+
+/// What concerns all flights.
+#[derive(Debug)]
+struct Graph {
+    /// How many callers wait, for whichever flight.
+    waiting: usize,
+    /// Those who want to know when so many callers wait.
+    watchers: Vec<(usize, Obj)>,
+}
 
 /// Grows in a child process: flights of its parent have no leader there.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -59,18 +71,22 @@ impl Flight {
     /// Whether it is over.
     #[getter]
     fn landed(&self) -> bool {
-        GRAPH.with(|()| self.node.state.with(|state| state.landed))
+        GRAPH.with(|_| self.node.has_landed())
     }
 
     /// Adds a waiter that `wake()` wakes, and that runs inside these flights. False, and nothing is added, if the flight has
     /// landed, or if it is or waits for one of these.
-    fn join(&self, inside: &Bound<'_, PyTuple>, wake: &Bound<'_, PyAny>) -> PyResult<bool> {
+    fn join(
+        &self,
+        py: Python<'_>,
+        inside: &Bound<'_, PyTuple>,
+        wake: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         let (inside, wake) = (nodes(inside)?, Obj::from_bound(wake));
         let mut seen = Vec::new();
-        let joined = GRAPH.with(|()| {
-            let landed = self.node.state.with(|state| state.landed);
-            if landed || self.node.leads_to(&inside, &mut seen) {
-                return false;
+        let told = GRAPH.with(|graph| {
+            if self.node.has_landed() || self.node.leads_to(&inside, &mut seen) {
+                return None;
             }
             for node in &inside {
                 node.state
@@ -79,8 +95,11 @@ impl Flight {
             self.node
                 .state
                 .with(|state| state.waiters.push(wake.clone()));
-            true
+            graph.waiting += 1;
+            Some(graph.due())
         });
+        let joined = told.is_some();
+        tell(py, told.unwrap_or_default());
         Ok(joined)
     }
 
@@ -88,7 +107,7 @@ impl Flight {
     fn leave(&self, inside: &Bound<'_, PyTuple>, wake: &Bound<'_, PyAny>) -> PyResult<()> {
         let inside = nodes(inside)?;
         let mut gone = (Vec::new(), None);
-        GRAPH.with(|()| {
+        GRAPH.with(|graph| {
             for node in &inside {
                 gone.0.extend(node.state.with(|state| {
                     take(&mut state.blocked_on, |other| {
@@ -101,6 +120,7 @@ impl Flight {
                 .node
                 .state
                 .with(|state| take(&mut state.waiters, is_it));
+            graph.waiting -= usize::from(gone.1.is_some());
         });
         drop(gone);
         Ok(())
@@ -109,10 +129,17 @@ impl Flight {
     /// Ends the flight, and wakes everyone who waits. If that fails half-way, another call goes on with it.
     fn land(&self, py: Python<'_>) -> PyResult<()> {
         let state = &self.node.state;
-        GRAPH.with(|()| state.with(|state| state.landed = true));
-        while let Some(wake) = GRAPH.with(|()| state.with(|state| state.waiters.pop())) {
+        GRAPH.with(|_| state.with(|state| state.landed = true));
+        while let Some(wake) = GRAPH.with(|graph| {
+            let waiter = state.with(|state| state.waiters.pop());
+            graph.waiting -= usize::from(waiter.is_some());
+            waiter
+        }) {
             if let Err(error) = wake.as_py().call0(py) {
-                GRAPH.with(|()| state.with(|state| state.waiters.push(wake)));
+                GRAPH.with(|graph| {
+                    graph.waiting += 1;
+                    state.with(|state| state.waiters.push(wake));
+                });
                 return Err(error);
             }
         }
@@ -124,17 +151,37 @@ impl Flight {
     }
 
     fn __clear__(&self) {
-        drop(GRAPH.with(|()| self.node.state.with(std::mem::take)));
+        drop(GRAPH.with(|graph| {
+            let state = self.node.state.with(std::mem::take);
+            graph.waiting -= state.waiters.len();
+            state
+        }));
+    }
+}
+
+impl Graph {
+    /// Takes out the watchers that have what they wait for.
+    fn due(&mut self) -> Vec<Obj> {
+        let waiting = self.waiting;
+        let due = self.watchers.extract_if(.., |(count, _)| *count <= waiting);
+        due.map(|(_, tell)| tell).collect()
     }
 }
 
 impl Node {
-    /// Whether this flight is, or waits for, one of these. What was looked at is kept for the caller to drop outside.
+    fn has_landed(&self) -> bool {
+        self.state.with(|state| state.landed)
+    }
+
+    /// Whether this flight is, or waits for, one of these; of those that have landed, nobody waits for any. What was looked at is kept for the caller to drop outside.
     fn leads_to(self: &Arc<Self>, inside: &[Arc<Self>], seen: &mut Vec<Arc<Self>>) -> bool {
         let mut looked = 0;
         seen.push(Arc::clone(self));
         while let Some(node) = seen.get(looked).map(Arc::clone) {
             looked += 1;
+            if node.has_landed() {
+                continue;
+            }
             if inside.iter().any(|other| Arc::ptr_eq(other, &node)) {
                 return true;
             }
@@ -153,6 +200,25 @@ impl Node {
 #[pyfunction]
 pub(crate) fn forked() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Calls `tell()` once at least so many callers wait, for whichever flights. For tests, which otherwise could not know.
+#[pyfunction]
+pub(crate) fn watch(py: Python<'_>, count: usize, tell: &Bound<'_, PyAny>) {
+    let watcher = (count, Obj::from_bound(tell));
+    let due = GRAPH.with(|graph| {
+        graph.watchers.push(watcher);
+        graph.due()
+    });
+    self::tell(py, due);
+}
+
+fn tell(py: Python<'_>, watchers: Vec<Obj>) {
+    for watcher in watchers {
+        if let Err(error) = watcher.as_py().call0(py) {
+            error.write_unraisable(py, None);
+        }
+    }
 }
 
 fn nodes(flights: &Bound<'_, PyTuple>) -> PyResult<Vec<Arc<Node>>> {

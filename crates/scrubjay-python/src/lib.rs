@@ -42,7 +42,9 @@ mod _native {
     #[pymodule_export]
     use super::counters::Counts;
     #[pymodule_export]
-    use super::flight::{Flight, forked};
+    use super::digest::digest;
+    #[pymodule_export]
+    use super::flight::{Flight, forked, watch};
     #[pymodule_export]
     use super::lead::Lead;
     #[pymodule_export]

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from scrubjay import Cache, ManualClock, cached_property, memoize
-from waiting import WAIT
+from waiting import WAIT, wait_until_waiting
 
 
 def run(coroutine):
@@ -184,9 +184,7 @@ def test_loops_of_several_threads_share_one_run():
     assert begun.wait(WAIT)
     for thread in threads[1:]:
         thread.start()
-    ticks = threading.Event()
-    while function.stats().waits < 3:
-        ticks.wait(0.001)
+    wait_until_waiting(3)
     release.set()
     for thread in threads:
         thread.join(WAIT)

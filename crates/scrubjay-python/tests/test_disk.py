@@ -615,7 +615,7 @@ def test_threads_compute_once_and_those_who_wait_share_what_the_disk_had(folder)
     threads = [threading.Thread(target=lambda: answers.append(slow(1))) for _ in range(8)]
     for thread in threads:
         thread.start()
-    wait_until_waiting(slow, 7)
+    wait_until_waiting(7)
     gate.opened.set()
     for thread in threads:
         thread.join(WAIT)

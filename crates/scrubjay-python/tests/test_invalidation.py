@@ -79,7 +79,7 @@ def test_who_asks_after_an_invalidation_gets_a_value_computed_after_it(what):
         late = pool.submit(function, 1)
         if what == "tag":
             # Which tags the run will bring is not known yet, so the late caller waits for it, and asks again.
-            wait_until_waiting(function, 1)
+            wait_until_waiting(1)
         gate.opened.set()
         assert late.result(WAIT) == "new"
         assert leader.result(WAIT) == "old"

@@ -1,11 +1,16 @@
 """Once: concurrent callers of one key share one run. No hang: a run that would wait for itself computes."""
 
+import contextvars
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scrubjay import Cache, memoize
+from scrubjay._native import Flight
 from waiting import WAIT, Gate, wait_until_waiting
 
 
@@ -20,7 +25,7 @@ def test_sixteen_threads_run_the_function_once():
 
     with ThreadPoolExecutor(16) as pool:
         results = [pool.submit(function, 1) for _ in range(16)]
-        wait_until_waiting(function, 15)
+        wait_until_waiting(15)
         gate.opened.set()
         assert len({result.result(WAIT) for result in results}) == 1
     assert runs == [1]
@@ -56,7 +61,7 @@ def test_waiters_share_the_error_of_a_run_that_raises():
 
     with ThreadPoolExecutor(4) as pool:
         results = [pool.submit(function) for _ in range(4)]
-        wait_until_waiting(function, 3)
+        wait_until_waiting(3)
         gate.opened.set()
         for result in results:
             with pytest.raises(OSError, match="down"):
@@ -79,7 +84,7 @@ def test_when_a_leader_is_interrupted_a_waiter_takes_over():
         leader = pool.submit(function)
         assert gate.begun.wait(WAIT)
         waiters = [pool.submit(function) for _ in range(2)]
-        wait_until_waiting(function, 2)
+        wait_until_waiting(2)
         gate.opened.set()
         with pytest.raises(KeyboardInterrupt):
             leader.result(WAIT)
@@ -169,8 +174,67 @@ def test_cycles_through_two_functions_and_a_cache_compute():
         assert {result.result(WAIT) for result in results} == {"end"}
 
 
+def test_what_a_run_left_behind_waits_like_anyone_else():
+    """A thread that a run began, and that outlives it, is inside of a run that nobody waits for any more."""
+    gate, left, runs = Gate(), [], []
+
+    @memoize
+    def outer():
+        left.append(contextvars.copy_context())
+
+    @memoize
+    def function():
+        runs.append(1)
+        gate.pass_through()
+        return 1
+
+    outer()
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(function)
+        assert gate.begun.wait(WAIT)
+        waiter = pool.submit(left[0].run, function)
+        wait_until_waiting(1)
+        gate.opened.set()
+        assert (leader.result(WAIT), waiter.result(WAIT)) == (1, 1)
+    assert runs == [1]
+
+
+def test_a_wait_for_a_run_that_is_over_closes_no_cycle():
+    over, running = Flight(), Flight()
+    assert over.join((running,), lambda: None)
+    # Whoever waited is woken, and has not come to leave yet.
+    over.land()
+    assert running.join((over,), lambda: None)
+    running.land()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="threads inherit no context")
+def test_where_threads_inherit_their_context_a_cycle_through_a_bare_thread_computes():
+    program = """
+        import threading
+        from scrubjay import memoize
+
+        @memoize
+        def function(depth):
+            if runs:
+                return "inner"
+            runs.append(1)
+            results = []
+            thread = threading.Thread(target=lambda: results.append(function(depth)))
+            thread.start()
+            thread.join()
+            return results[0]
+
+        runs = []
+        assert function(1) == "inner"
+    """
+    command = [sys.executable, "-X", "thread_inherit_context=1", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_waiter_that_is_interrupted_leaves_the_others_alone():
-    gate = Gate()
+    gate, interrupted = Gate(), threading.Event()
 
     @memoize
     def function():
@@ -178,11 +242,16 @@ def test_a_waiter_that_is_interrupted_leaves_the_others_alone():
         return 1
 
     def interrupt(number, frame):
-        raise TimeoutError
+        if not interrupted.is_set():
+            interrupted.set()
+            raise TimeoutError
 
     def interrupt_the_main_thread():
-        wait_until_waiting(function, 2)
+        wait_until_waiting(2)
+        # A signal that comes just before the thread blocks is handled after it, so one may not be enough.
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        while not interrupted.wait(0.01):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
@@ -190,7 +259,7 @@ def test_a_waiter_that_is_interrupted_leaves_the_others_alone():
             leader = pool.submit(function)
             assert gate.begun.wait(WAIT)
             waiter = pool.submit(function)
-            wait_until_waiting(function, 1)
+            wait_until_waiting(1)
             pool.submit(interrupt_the_main_thread)
             with pytest.raises(TimeoutError):
                 function()

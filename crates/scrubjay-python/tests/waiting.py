@@ -2,6 +2,8 @@
 
 import threading
 
+from scrubjay._flight import until_waiting
+
 WAIT = 20
 
 
@@ -17,12 +19,6 @@ class Gate:
         assert self.opened.wait(WAIT)
 
 
-def wait_until_waiting(memo, count):
-    """Until so many callers wait. There is no event for it, so this looks again and again."""
-    loader = memo._parts.loader if hasattr(memo, "_parts") else memo._loader
-    ticks = threading.Event()
-    for _ in range(WAIT * 1000):
-        if loader.counts.waits >= count:
-            return
-        ticks.wait(0.001)
-    raise AssertionError(f"{loader.counts.waits} of {count} callers wait")
+def wait_until_waiting(count):
+    """Until so many callers wait for the runs of others."""
+    assert until_waiting(count, WAIT), f"fewer than {count} callers wait"

@@ -3,7 +3,6 @@
 import os
 import sys
 import tempfile
-import time
 
 # Before DSPy is imported, so that no test touches the cache of whoever runs it.
 os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="scrubjay-dspy-")
@@ -15,6 +14,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 import dspy
 import pytest
 import scrubjay.dspy
+from scrubjay._flight import until_waiting
 from upstream import Upstream
 
 
@@ -43,12 +43,9 @@ def model(upstream, name="openai/gpt-4o-mini", **options):
     return dspy.LM(name, **options)
 
 
-def until(is_so, what):
-    """Waits for something that another thread or process brings about."""
-    end = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end, f"in vain: {what}"
-        time.sleep(0.001)
+def wait_until_waiting(count):
+    """Until so many callers wait for the calls of others."""
+    assert until_waiting(count, 60), f"fewer than {count} callers wait"
 
 
 IS_3_3 = dspy.__version__.startswith("3.3.")

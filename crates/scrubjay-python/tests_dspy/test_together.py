@@ -9,7 +9,7 @@ import threading
 import dspy
 import pytest
 import scrubjay.dspy
-from conftest import model, until
+from conftest import model, wait_until_waiting
 
 
 def ask_in_threads(count, ask):
@@ -36,7 +36,7 @@ def finish(threads):
 def test_sixteen_threads_ask_once(lm, cache, upstream):
     upstream.gate.clear()
     threads, answers = ask_in_threads(16, lambda: lm("hello"))
-    until(lambda: cache.stats().joined == 15 or upstream.calls > 1, "fifteen wait")
+    wait_until_waiting(15)
     upstream.gate.set()
     finish(threads)
     assert upstream.calls == 1
@@ -48,8 +48,7 @@ def test_sixteen_tasks_ask_once(lm, cache, upstream):
 
     async def ask_all():
         tasks = [asyncio.ensure_future(lm.acall("hello")) for _ in range(16)]
-        while cache.stats().joined < 15 and upstream.calls < 2:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(wait_until_waiting, 15)
         upstream.gate.set()
         return await asyncio.gather(*tasks)
 
@@ -62,11 +61,9 @@ def test_a_cancelled_leader_hands_over(lm, cache, upstream):
 
     async def ask():
         leader = asyncio.ensure_future(lm.acall("hello"))
-        while upstream.calls < 1:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(upstream.wait_for_calls, 1)
         others = [asyncio.ensure_future(lm.acall("hello")) for _ in range(3)]
-        while cache.stats().joined < 3:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(wait_until_waiting, 3)
         leader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leader
@@ -81,7 +78,7 @@ def test_those_who_wait_for_a_call_that_fails_ask_one_after_the_other(lm, cache,
     upstream.gate.clear()
     upstream.failures = [400, 400]
     threads, answers = ask_in_threads(6, lambda: lm("hello"))
-    until(lambda: cache.stats().joined == 5, "five wait")
+    wait_until_waiting(5)
     upstream.gate.set()
     finish(threads)
     failed = [answer for answer in answers if isinstance(answer, Exception)]
@@ -95,7 +92,7 @@ def test_whoever_waited_long_enough_asks_for_itself(upstream, tmp_path):
         lm = model(upstream)
         upstream.gate.clear()
         threads, answers = ask_in_threads(2, lambda: lm("hello"))
-        until(lambda: upstream.calls == 2, "the second does not wait for ever")
+        upstream.wait_for_calls(2)
         upstream.gate.set()
         finish(threads)
         assert cache.stats().joined == 1 and len(answers) == 2
@@ -116,7 +113,7 @@ def test_calls_that_bypass_the_cache_do_not_wait(upstream, cache):
     lm = model(upstream, cache=False)
     upstream.gate.clear()
     threads, _ = ask_in_threads(3, lambda: lm("hello"))
-    until(lambda: upstream.calls == 3, "three ask")
+    upstream.wait_for_calls(3)
     upstream.gate.set()
     finish(threads)
     assert cache.stats().joined == 0
@@ -132,7 +129,7 @@ def test_what_cannot_be_kept_is_asked_at_once_and_not_one_after_the_other(cache)
 
     threads, answers = ask_in_threads(4, lambda: ask(q=1))
     assert arrived.acquire(timeout=60)
-    until(lambda: cache.stats().joined == 3, "three wait")
+    wait_until_waiting(3)
     go.set()
     finish(threads)
     go.clear()
@@ -192,7 +189,7 @@ def test_what_an_executor_sends_again_joins_the_call_that_runs(lm, cache, upstre
     upstream.gate.clear()
     executor = ParallelExecutor(num_threads=4, timeout=0.01, straggler_limit=3, disable_progress_bar=True)
     threads, answers = ask_in_threads(1, lambda: executor.execute(lambda text: lm(text), ["a", "b"]))
-    until(lambda: cache.stats().joined >= 1, "a straggler was sent again")
+    wait_until_waiting(1)
     upstream.gate.set()
     finish(threads)
     assert upstream.calls == 2
@@ -224,7 +221,7 @@ def test_four_processes_of_four_threads_ask_once(upstream, tmp_path):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    until(lambda: upstream.calls, "somebody asks")
+    upstream.wait_for_calls(1)
     upstream.gate.set()
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     answers = [answer for output in outputs for answer in json.loads(output)]
@@ -239,11 +236,11 @@ def test_a_process_that_is_killed_while_it_asks_is_succeeded(lm, cache, upstream
     assert other.stdout.readline() == "ready\n"
     other.stdin.write("go\n")
     other.stdin.flush()
-    until(lambda: upstream.calls == 1, "the other asks")
+    upstream.wait_for_calls(1)
     threads, answers = ask_in_threads(1, lambda: lm("hello"))
     other.kill()
     other.communicate()
-    until(lambda: upstream.calls == 2, "this process asks after the other died")
+    upstream.wait_for_calls(2)
     upstream.gate.set()
     finish(threads)
     assert len(answers) == 1 and not isinstance(answers[0], Exception)

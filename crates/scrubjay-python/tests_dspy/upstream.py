@@ -18,7 +18,7 @@ class Upstream:
         self.failures = []
         # Called with each request, for an answer out of the ordinary.
         self.message = lambda body: {"content": _text(self.calls)}
-        self._lock = threading.Lock()
+        self._arrived = threading.Condition()
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,9 +46,15 @@ class Upstream:
     def calls(self):
         return len(self.requests)
 
+    def wait_for_calls(self, count):
+        """Until so many calls have come."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: self.calls >= count, 60), f"{self.calls} of {count} calls came"
+
     def answer(self, path, body, headers):
-        with self._lock:
+        with self._arrived:
             self.requests.append((path, body, dict(headers)))
+            self._arrived.notify_all()
             number = self.calls
             status = self.failures.pop(0) if self.failures else 200
         assert self.gate.wait(60)

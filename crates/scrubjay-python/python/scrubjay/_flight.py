@@ -60,13 +60,14 @@ class Flight(_native.Flight):
             return False
         landed = threading.Lock()
         landed.acquire()
-        inside, wake = _inside.get(), landed.release
-        if not self.join(inside, wake):
-            return self.landed
+        inside, wake, joined = _inside.get(), landed.release, None
         try:
-            return landed.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            joined = self.join(inside, wake)
+            return landed.acquire(timeout=-1 if timeout is None else max(0.0, timeout)) if joined else self.landed
         finally:
-            self.leave(inside, wake)
+            # Also after an interrupt that came with the answer of `join`.
+            if joined is not False:
+                self.leave(inside, wake)
 
     async def wait_async(self):
         """As `wait`, for a task."""
@@ -91,6 +92,14 @@ class Flight(_native.Flight):
 def keeps_others_waiting():
     """Whether the current code runs inside of a load for which other processes may wait."""
     return any(flight.ticket is not None and flight.ticket.lead is not None for flight in _inside.get())
+
+
+def until_waiting(count, timeout):
+    """Wait until at least so many callers wait for flights, of whichever functions. Whether they do. For tests."""
+    reached = threading.Lock()
+    reached.acquire()
+    _native.watch(count, reached.release)
+    return reached.acquire(timeout=timeout)
 
 
 def _finish(future):

@@ -36,6 +36,7 @@ __all__ = [
     "ready",
     "recording",
 ]  # fmt: skip
+    "watch",
 
 __version__: Final[str]
 
@@ -214,6 +215,7 @@ def keep_in_instances(memo: memo, attribute: str, attach: Callable[[Any], Memory
 def recording(begins: bool) -> None: ...
 
 @final
+def watch(count: int, tell: Callable[[], Any]) -> None: ...
 class Fence: ...
 
 @final
