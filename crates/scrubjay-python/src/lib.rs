@@ -21,6 +21,7 @@ mod shelf;
 mod stack;
 mod store;
 mod table;
+mod trace;
 mod wrapper;
 
 use pyo3::prelude::*;
@@ -38,8 +39,6 @@ mod _native {
     #[pymodule_export]
     use super::command::command;
     #[pymodule_export]
-    use super::digest::digest;
-    #[pymodule_export]
     use super::counters::Counts;
     #[pymodule_export]
     use super::digest::digest;
@@ -48,13 +47,15 @@ mod _native {
     #[pymodule_export]
     use super::lead::Lead;
     #[pymodule_export]
-    use super::memo::{keep_in_instances, make_memo, recording};
+    use super::memo::{keep_in_instances, make_memo};
     #[pymodule_export]
     use super::memory::{Memory, PyKey};
     #[pymodule_export]
     use super::store::{
         EntryHead, Fence, Heads, Record, Report, Store, StoreLead, Watch, key_digest,
     };
+    #[pymodule_export]
+    use super::trace::{listen, recording};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -12,6 +12,7 @@
 use crate::key::Call;
 use crate::object::{Guarded, Obj, Raised};
 use crate::table::{Entry, Holds, Place, Table, key_objects, lookup};
+use crate::trace;
 use crate::wrapper::{self, Arguments, state};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -55,7 +56,16 @@ unsafe extern "C" fn call_bounded(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls a wrapper with its arguments.
-    unsafe { call::<true>(callable, Arguments { args, count, names }) }
+    unsafe {
+        if trace::is_recording() {
+            return trace::record(callable, args, count, names);
+        }
+        let state: &State = state(callable);
+        let arguments = Arguments { args, count, names };
+        state
+            .run::<true>(arguments)
+            .map_or(ptr::null_mut(), Obj::into_ptr)
+    }
 }
 
 unsafe extern "C" fn call_unbounded(
@@ -65,10 +75,18 @@ unsafe extern "C" fn call_unbounded(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls a wrapper with its arguments.
-    unsafe { call::<false>(callable, Arguments { args, count, names }) }
+    unsafe {
+        if trace::is_recording() {
+            return trace::record(callable, args, count, names);
+        }
+        let state: &State = state(callable);
+        let arguments = Arguments { args, count, names };
+        state
+            .run::<false>(arguments)
+            .map_or(ptr::null_mut(), Obj::into_ptr)
+    }
 }
 
-/// `maxsize=0`: counts, and calls. No key is built, so arguments need not be hashable.
 unsafe extern "C" fn call_uncached(
     callable: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -76,32 +94,44 @@ unsafe extern "C" fn call_uncached(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls a wrapper with its arguments.
-    let state: &State = unsafe { state(callable) };
-    state.results.with(|results| results.misses += 1);
-    // SAFETY: as above.
-    unsafe { Arguments { args, count, names }.call(state.function.as_ptr()) }
-        .map_or(ptr::null_mut(), Obj::into_ptr)
+    unsafe {
+        if trace::is_recording() {
+            return trace::record(callable, args, count, names);
+        }
+        let state: &State = state(callable);
+        let arguments = Arguments { args, count, names };
+        state
+            .run_uncached(arguments)
+            .map_or(ptr::null_mut(), Obj::into_ptr)
+    }
 }
 
-#[inline(always)]
-unsafe fn call<const BOUNDED: bool>(
-    callable: *mut ffi::PyObject,
-    arguments: Arguments,
-) -> *mut ffi::PyObject {
-    // SAFETY: only wrappers have this function.
-    let state: &State = unsafe { state(callable) };
-    // SAFETY: the interpreter keeps the arguments alive during the call.
-    let Ok(call) = (unsafe { state.read(arguments) }) else {
-        return ptr::null_mut();
-    };
-    let looked = lookup(&state.results, &call, |results, place| {
-        results.look::<BOUNDED>(place)
-    });
-    match looked {
-        Ok(Looked::Hit(result)) => result.into_ptr(),
-        // SAFETY: as above.
-        Ok(Looked::Miss(version)) => unsafe { state.miss::<BOUNDED>(arguments, &call, version) },
-        Err(Raised) => ptr::null_mut(),
+impl State {
+    /// # Safety
+    /// The arguments are alive.
+    #[inline(always)]
+    unsafe fn run<const BOUNDED: bool>(&self, arguments: Arguments) -> Result<Obj, Raised> {
+        // SAFETY: the caller vouches for the arguments.
+        let call = unsafe { self.read(arguments)? };
+        let looked = lookup(&self.results, &call, |results, place| {
+            results.look::<BOUNDED>(place)
+        });
+        match looked? {
+            Looked::Hit(result) => Ok(result),
+            // SAFETY: as above.
+            Looked::Miss(version) => unsafe { self.miss::<BOUNDED>(arguments, &call, version) },
+        }
+    }
+
+    /// `maxsize=0`: counts, and calls. No key is built, so arguments need not be hashable.
+    ///
+    /// # Safety
+    /// The arguments are alive.
+    unsafe fn run_uncached(&self, arguments: Arguments) -> Result<Obj, Raised> {
+        self.results.with(|results| results.misses += 1);
+        trace::record_miss()?;
+        // SAFETY: the caller vouches for the arguments.
+        unsafe { arguments.call(self.function.as_ptr()) }
     }
 }
 
@@ -157,15 +187,12 @@ impl State {
         arguments: Arguments,
         call: &Call<'_>,
         version: u64,
-    ) -> *mut ffi::PyObject {
+    ) -> Result<Obj, Raised> {
+        trace::record_miss()?;
         // SAFETY: the caller passes on what the interpreter vouches for.
-        let Ok(result) = (unsafe { arguments.call(self.function.as_ptr()) }) else {
-            return ptr::null_mut();
-        };
-        match self.store::<BOUNDED>(call, &result, version) {
-            Ok(()) => result.into_ptr(),
-            Err(Raised) => ptr::null_mut(),
-        }
+        let result = unsafe { arguments.call(self.function.as_ptr())? };
+        self.store::<BOUNDED>(call, &result, version)?;
+        Ok(result)
     }
 
     /// Stores a result under a key that was absent when the table had this version. Apart from `miss`, whose frame is on the
@@ -330,22 +357,6 @@ impl wrapper::State for State {
     }
 }
 
-/// `wrapper.__get__(instance, owner)`: a bound method, or the wrapper itself on the class.
-unsafe extern "C" fn bind(
-    object: *mut ffi::PyObject,
-    instance: *mut ffi::PyObject,
-    _owner: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter passes live objects; `instance` may be null.
-    unsafe {
-        if instance.is_null() || instance == ffi::Py_None() {
-            ffi::Py_INCREF(object);
-            return object;
-        }
-        wrapper::PyMethod_New(object, instance)
-    }
-}
-
 unsafe extern "C" fn cache_info(
     object: *mut ffi::PyObject,
     _: *mut ffi::PyObject,
@@ -428,6 +439,30 @@ unsafe extern "C" fn contains(
     }
 }
 
+/// `wrapper.untraced(*args, **keywords)`: the call as it is when nothing is recorded.
+unsafe extern "C" fn untraced(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let arguments = Arguments {
+        args,
+        count: count as usize,
+        names,
+    };
+    // SAFETY: the method is called on a wrapper, with its arguments.
+    unsafe {
+        let state: &State = state(object);
+        let result = match state.maxsize {
+            Some(0) => state.run_uncached(arguments),
+            Some(_) => state.run::<true>(arguments),
+            None => state.run::<false>(arguments),
+        };
+        result.map_or(ptr::null_mut(), Obj::into_ptr)
+    }
+}
+
 unsafe fn find<R>(
     object: *mut ffi::PyObject,
     arguments: Arguments,
@@ -465,6 +500,11 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             contains,
             c"contains($self, /, *args, **kwargs)\n--\n\nWhether a call with these arguments would be a hit.",
         ),
+        wrapper::with_arguments(
+            c"untraced",
+            untraced,
+            c"untraced($self, /, *args, **kwargs)\n--\n\nThe call as it is when nothing is recorded.",
+        ),
     ]
 }
 
@@ -477,7 +517,6 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
         name,
         ffi::Py_TPFLAGS_IMMUTABLETYPE,
         Some(new),
-        bind,
         methods(),
     )
 }

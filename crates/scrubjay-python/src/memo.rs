@@ -13,20 +13,17 @@ use crate::memory::{Memory, PyKey};
 use crate::object::{Obj, Raised};
 use crate::ready::ready;
 use crate::shape::{Extra, Parameter, Parts, Shape};
-use crate::wrapper::{self, Arguments, state};
+use crate::trace;
+use crate::wrapper::{self, Arguments, call_with, state};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::c_int;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The type, made when the module is.
 static TYPE: OnceLock<Py<PyAny>> = OnceLock::new();
-
-/// How many traces are being recorded.
-static TRACES: AtomicUsize = AtomicUsize::new(0);
 
 struct State {
     function: Obj,
@@ -56,8 +53,6 @@ struct Hooks {
     copy: Option<Obj>,
     /// `(wrapper, instance)`: the method as the attribute of an instance.
     bind: Obj,
-    /// `(wrapper, args, kwargs)`: the call while a trace is recorded.
-    trace: Obj,
 }
 
 /// Methods have a memory in each instance.
@@ -78,7 +73,6 @@ impl Hooks {
             &self.succeed,
             &self.fail,
             &self.bind,
-            &self.trace,
         ];
         always.into_iter().chain(&self.key).chain(&self.copy)
     }
@@ -112,6 +106,14 @@ impl wrapper::State for State {
         self.instances = OnceLock::new();
         self.memory().clear();
     }
+
+    unsafe fn bind(
+        &self,
+        wrapper: *mut ffi::PyObject,
+        instance: *mut ffi::PyObject,
+    ) -> Result<Obj, Raised> {
+        call_with(&self.hooks.bind, &[wrapper, instance])
+    }
 }
 
 unsafe extern "C" fn call(
@@ -120,16 +122,15 @@ unsafe extern "C" fn call(
     count: usize,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    let arguments = Arguments { args, count, names };
-    // SAFETY: only memos have this function.
-    let state: &State = unsafe { state(callable) };
-    // Relaxed: a call that races with the beginning of a trace may be recorded or not.
-    let result = if TRACES.load(Ordering::Relaxed) == 0 {
-        state.run(arguments)
-    } else {
-        state.trace(callable, arguments)
-    };
-    result.map_or(ptr::null_mut(), Obj::into_ptr)
+    // SAFETY: only memos have this function, and the interpreter keeps the arguments alive.
+    unsafe {
+        if trace::is_recording() {
+            return trace::record(callable, args, count, names);
+        }
+        let state: &State = state(callable);
+        let arguments = Arguments { args, count, names };
+        state.run(arguments).map_or(ptr::null_mut(), Obj::into_ptr)
+    }
 }
 
 impl State {
@@ -170,7 +171,7 @@ impl State {
     #[inline(never)]
     fn miss(&self, memory: &Obj, call: &Call<'_>, arguments: Arguments) -> Result<Obj, Raised> {
         let key = make_key(call)?;
-        let (args, kwargs) = pack(arguments)?;
+        let (args, kwargs) = arguments.pack()?;
         let parts = [
             memory.as_ptr(),
             key.as_ptr(),
@@ -199,8 +200,8 @@ impl State {
     }
 
     /// Ends the flight that this call led.
-    fn land(
     #[inline(never)]
+    fn land(
         &self,
         lead: &Obj,
         result: Result<Obj, Raised>,
@@ -224,15 +225,6 @@ impl State {
             error.restore(py);
         }
         Err(Raised)
-    }
-
-    #[cold]
-    fn trace(&self, callable: *mut ffi::PyObject, arguments: Arguments) -> Result<Obj, Raised> {
-        let (args, kwargs) = pack(arguments)?;
-        call_with(
-            &self.hooks.trace,
-            &[callable, args.as_ptr(), kwargs.as_ptr()],
-        )
     }
 
     /// Finds the memory and the form of a call, and does something with them; `None` if the call is not memoized.
@@ -368,37 +360,6 @@ impl Instances {
     }
 }
 
-impl Arguments {
-    /// Positional arguments, then those of keywords.
-    #[inline(always)]
-    fn parts<'a>(self) -> &'a [*mut ffi::PyObject] {
-#[inline(never)]
-        // SAFETY: the interpreter passes one argument for each position and each name, alive during the call. An empty
-        // call may come without an array.
-        unsafe {
-            let keywords = if self.names.is_null() {
-                0
-            } else {
-                ffi::PyTuple_GET_SIZE(self.names) as usize
-            };
-            match self.positional() + keywords {
-                0 => &[],
-                length => std::slice::from_raw_parts(self.args, length),
-            }
-        }
-    }
-
-    fn without_first(self) -> Self {
-        // SAFETY: the caller has seen a first argument.
-        let args = unsafe { self.args.add(1) };
-        Self {
-            args,
-            count: self.positional() - 1,
-            names: self.names,
-        }
-    }
-}
-
 fn memory_of(object: &Obj) -> &Memory {
     // SAFETY: the thread is attached, and memos hold nothing else there: the constructor and `memory_in` checked it, and
     // `attach` is ours.
@@ -411,6 +372,7 @@ fn memory_of(object: &Obj) -> &Memory {
     }
 }
 
+#[inline(never)]
 fn make_key(call: &Call<'_>) -> Result<Obj, Raised> {
     // SAFETY: the thread is attached.
     let py = unsafe { Python::assume_attached() };
@@ -420,39 +382,6 @@ fn make_key(call: &Call<'_>) -> Result<Obj, Raised> {
             error.restore(py);
             Err(Raised)
         }
-    }
-}
-
-/// Arguments as a tuple and a dictionary.
-fn pack(arguments: Arguments) -> Result<(Obj, Obj), Raised> {
-    let (positional, parts) = (arguments.positional(), arguments.parts());
-    // SAFETY: the interpreter keeps the arguments alive; the tuple takes over a reference to each.
-    unsafe {
-        let args = Obj::from_owned(ffi::PyTuple_New(positional as ffi::Py_ssize_t))?;
-        for (position, part) in parts[..positional].iter().enumerate() {
-            let part = Obj::from_borrowed(*part);
-            ffi::PyTuple_SET_ITEM(args.as_ptr(), position as ffi::Py_ssize_t, part.into_ptr());
-        }
-        let kwargs = Obj::from_owned(ffi::PyDict_New())?;
-        for (position, part) in parts[positional..].iter().enumerate() {
-            let name = ffi::PyTuple_GET_ITEM(arguments.names, position as ffi::Py_ssize_t);
-            if ffi::PyDict_SetItem(kwargs.as_ptr(), name, *part) != 0 {
-                return Err(Raised);
-            }
-        }
-        Ok((args, kwargs))
-    }
-}
-
-fn call_with(function: &Obj, args: &[*mut ffi::PyObject]) -> Result<Obj, Raised> {
-    // SAFETY: the caller keeps function and arguments alive.
-    unsafe {
-        Arguments {
-            args: args.as_ptr(),
-            count: args.len(),
-            names: ptr::null_mut(),
-        }
-        .call(function.as_ptr())
     }
 }
 
@@ -466,21 +395,6 @@ fn take_type_error() -> Result<(), Raised> {
         ffi::PyErr_Clear();
     }
     Ok(())
-}
-
-unsafe extern "C" fn bind(
-    object: *mut ffi::PyObject,
-    instance: *mut ffi::PyObject,
-    _owner: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter passes live objects; `instance` may be null.
-    unsafe {
-        if instance.is_null() || instance == ffi::Py_None() {
-            return Obj::from_borrowed(object).into_ptr();
-        }
-        let state: &State = state(object);
-        call_with(&state.hooks.bind, &[object, instance]).map_or(ptr::null_mut(), Obj::into_ptr)
-    }
 }
 
 /// `memo.locate(*args, **kwargs)`: the memory and the key of a call, or `None` if it is not memoized.
@@ -541,7 +455,7 @@ pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
             c"The call as it is when nothing is recorded.",
         ),
     ];
-    let kind = wrapper::make_type::<State>(py, c"functools.memo", 0, None, bind, methods)?;
+    let kind = wrapper::make_type::<State>(py, c"functools.memo", 0, None, methods)?;
     Ok(TYPE.get_or_init(|| kind).clone_ref(py))
 }
 
@@ -554,7 +468,7 @@ type Described = (Py<PyAny>, Vec<Py<PyAny>>, bool, bool);
     clippy::too_many_arguments,
     reason = "the package calls it in one place, by keyword"
 )]
-#[pyo3(signature = (*, function, memory, parameters, positional, rest, keywords, key, freeze, enter, succeed, fail, copy, bind, trace, coroutine))]
+#[pyo3(signature = (*, function, memory, parameters, positional, rest, keywords, key, freeze, enter, succeed, fail, copy, bind, coroutine))]
 pub(crate) fn make_memo(
     py: Python<'_>,
     function: Py<PyAny>,
@@ -570,7 +484,6 @@ pub(crate) fn make_memo(
     fail: Py<PyAny>,
     copy: Option<Py<PyAny>>,
     bind: Py<PyAny>,
-    trace: Py<PyAny>,
     coroutine: bool,
 ) -> PyResult<Py<PyAny>> {
     let own = |object: &Py<PyAny>| Obj::from_bound(object.bind(py));
@@ -597,7 +510,6 @@ pub(crate) fn make_memo(
             fail: own(&fail),
             copy: copy.as_ref().map(own),
             bind: own(&bind),
-            trace: own(&trace),
         },
         coroutine,
         instances: OnceLock::new(),
@@ -636,15 +548,4 @@ pub(crate) fn keep_in_instances(
     // A function that is an attribute of two classes keeps its first arrangement, which serves both.
     drop(state.instances.set(instances));
     Ok(())
-}
-
-/// Counts a trace that begins or ends.
-#[pyfunction]
-pub(crate) fn recording(begins: bool) {
-    // SeqCst is not needed: see the load in `call`.
-    if begins {
-        TRACES.fetch_add(1, Ordering::Relaxed);
-    } else {
-        TRACES.fetch_sub(1, Ordering::Relaxed);
-    }
 }

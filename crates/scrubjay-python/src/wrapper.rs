@@ -19,7 +19,7 @@ use std::ptr;
 
 unsafe extern "C" {
     /// A bound method. Not among PyO3's declarations.
-    pub(crate) fn PyMethod_New(
+    fn PyMethod_New(
         function: *mut ffi::PyObject,
         instance: *mut ffi::PyObject,
     ) -> *mut ffi::PyObject;
@@ -45,6 +45,19 @@ pub(crate) trait State: Sized {
 
     /// Lets go of what may be part of a cycle. The wrapper may still be called once or twice on the way down.
     fn clear(&mut self);
+
+    /// The wrapper as the attribute of an instance: a bound method, as with functions.
+    ///
+    /// # Safety
+    /// Both are alive, and `wrapper` is the one of this state.
+    unsafe fn bind(
+        &self,
+        wrapper: *mut ffi::PyObject,
+        instance: *mut ffi::PyObject,
+    ) -> Result<Obj, Raised> {
+        // SAFETY: the caller vouches for both.
+        unsafe { Obj::from_owned(PyMethod_New(wrapper, instance)) }
+    }
 }
 
 /// The arguments of a vectorcall, as they came.
@@ -62,6 +75,7 @@ impl Arguments {
     /// # Safety
     /// The arguments are alive, and so is the function.
     pub(crate) unsafe fn call(self, function: *mut ffi::PyObject) -> Result<Obj, Raised> {
+        stack::check()?;
         // SAFETY: the caller vouches for function and arguments.
         unsafe {
             if ffi::Py_EnterRecursiveCall(c" while calling a cached function".as_ptr()) != 0 {
@@ -73,13 +87,73 @@ impl Arguments {
         }
     }
 
+    /// The arguments as a tuple and a dictionary.
+    #[inline(never)]
+    pub(crate) fn pack(self) -> Result<(Obj, Obj), Raised> {
+        let (positional, parts) = (self.positional(), self.parts());
+        // SAFETY: the interpreter keeps the arguments alive; the tuple takes over a reference to each.
+        unsafe {
+            let args = Obj::from_owned(ffi::PyTuple_New(positional as ffi::Py_ssize_t))?;
+            for (position, part) in parts[..positional].iter().enumerate() {
+                let part = Obj::from_borrowed(*part);
+                ffi::PyTuple_SET_ITEM(args.as_ptr(), position as ffi::Py_ssize_t, part.into_ptr());
+            }
+            let kwargs = Obj::from_owned(ffi::PyDict_New())?;
+            for (position, part) in parts[positional..].iter().enumerate() {
+                let name = ffi::PyTuple_GET_ITEM(self.names, position as ffi::Py_ssize_t);
+                if ffi::PyDict_SetItem(kwargs.as_ptr(), name, *part) != 0 {
+                    return Err(Raised);
+                }
+            }
+            Ok((args, kwargs))
+        }
+    }
+
+    /// Positional arguments, then those of keywords.
+    #[inline(always)]
+    pub(crate) fn parts<'a>(self) -> &'a [*mut ffi::PyObject] {
+        // SAFETY: the interpreter passes one argument for each position and each name, alive during the call. An empty
+        // call may come without an array.
+        unsafe {
+            let keywords = if self.names.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(self.names) as usize
+            };
+            match self.positional() + keywords {
+                0 => &[],
+                length => std::slice::from_raw_parts(self.args, length),
+            }
+        }
+    }
+
+    pub(crate) fn without_first(self) -> Self {
+        // SAFETY: the caller has seen a first argument.
+        let args = unsafe { self.args.add(1) };
+        Self {
+            args,
+            count: self.positional() - 1,
+            names: self.names,
+        }
+    }
+
     /// The number of positional arguments.
     #[inline(always)]
-        stack::check()?;
     pub(crate) fn positional(self) -> usize {
         // SAFETY: only removes a flag.
         unsafe { ffi::PyVectorcall_NARGS(self.count) as usize }
     }
+}
+
+/// Calls a function with positional arguments, all alive.
+pub(crate) fn call_with(function: &Obj, args: &[*mut ffi::PyObject]) -> Result<Obj, Raised> {
+    let arguments = Arguments {
+        args: args.as_ptr(),
+        count: args.len(),
+        names: ptr::null_mut(),
+    };
+    // SAFETY: the caller keeps function and arguments alive.
+    unsafe { arguments.call(function.as_ptr()) }
 }
 
 /// The state of a wrapper.
@@ -168,6 +242,22 @@ unsafe extern "C" fn deallocate<S: State>(object: *mut ffi::PyObject) {
     }
 }
 
+/// `wrapper.__get__(instance, owner)`: bound to the instance, or the wrapper itself on the class.
+unsafe extern "C" fn bind<S: State>(
+    object: *mut ffi::PyObject,
+    instance: *mut ffi::PyObject,
+    _owner: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter passes live objects; `instance` may be null.
+    unsafe {
+        if instance.is_null() || instance == ffi::Py_None() {
+            return Obj::from_borrowed(object).into_ptr();
+        }
+        let bound = state::<S>(object).bind(object, instance);
+        bound.map_or(ptr::null_mut(), Obj::into_ptr)
+    }
+}
+
 /// `copy`, `deepcopy`: the wrapper itself, as for functions.
 unsafe extern "C" fn itself(
     object: *mut ffi::PyObject,
@@ -224,7 +314,6 @@ pub(crate) fn make_type<S: State>(
     name: &'static CStr,
     flags: std::ffi::c_ulong,
     new: Option<ffi::newfunc>,
-    bind: ffi::descrgetfunc,
     mut methods: Vec<ffi::PyMethodDef>,
 ) -> PyResult<Py<PyAny>> {
     let copying = |name: &'static CStr| ffi::PyMethodDef {
@@ -254,7 +343,7 @@ pub(crate) fn make_type<S: State>(
         slot(ffi::Py_tp_traverse, traverse::<S> as *mut c_void),
         slot(ffi::Py_tp_clear, clear::<S> as *mut c_void),
         slot(ffi::Py_tp_dealloc, deallocate::<S> as *mut c_void),
-        slot(ffi::Py_tp_descr_get, bind as *mut c_void),
+        slot(ffi::Py_tp_descr_get, bind::<S> as *mut c_void),
         slot(ffi::Py_tp_methods, forever(methods)),
         slot(ffi::Py_tp_members, forever(members)),
         slot(ffi::Py_tp_getset, forever(attributes())),

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextvars
+import functools
 import io
 import re
 
 import pytest
-from scrubjay import memoize, trace
+from scrubjay import cache, lru_cache, memoize, trace
 
 
 @memoize
@@ -33,6 +34,48 @@ def test_the_tree_tells_hits_from_misses():
         "└─ fib(1) hit",
         "fib(3) hit",
     ]
+
+
+@pytest.mark.parametrize("decorator", [cache, lru_cache(maxsize=8), lru_cache(maxsize=0)])
+def test_calls_of_lru_cache_are_in_the_tree(decorator):
+    @decorator
+    def double(n):
+        return 2 * n
+
+    @memoize
+    def outer(n):
+        return double(n) + double(n=n) + double(n)
+
+    with trace(file=None) as calls:
+        outer(1)
+    again = "miss" if decorator(len).cache_info().maxsize == 0 else "hit"
+    (call,) = calls.calls
+    assert [(inner.outcome, inner.label.rpartition(".")[2]) for inner in call.calls] == [
+        ("miss", "double(1)"),
+        ("miss", "double(n=1)"),
+        (again, "double(1)"),
+    ]
+    assert double.cache_info()[:2] == ((0, 3) if again == "miss" else (1, 2))
+    assert double(1) == 2
+
+
+def test_methods_errors_and_functions_without_a_name_of_lru_cache_are_told():
+    class Owner:
+        @lru_cache
+        def method(self, a):
+            raise ZeroDivisionError
+
+        def __repr__(self):
+            return "<owner>"
+
+    unnamed = cache(functools.partial(int, base=2))
+    with trace(file=None) as calls:
+        assert unnamed("11") == 3
+        with pytest.raises(ZeroDivisionError):
+            Owner().method(1)
+    first, second = str(calls).splitlines()
+    assert re.match(r"functools\.par.*\('11'\) +miss", first)
+    assert re.search(r"Owner\.method\(<owner>, 1\) +miss .* raised ZeroDivisionError", second)
 
 
 def test_outcomes_line_up():

@@ -12,7 +12,6 @@ from scrubjay._load import Loader
 from scrubjay._lru import CacheInfo
 from scrubjay._options import Keeping, capacity, check_disk
 from scrubjay._stats import stats_of
-from scrubjay._trace import traced
 from scrubjay._warn import warn_once
 
 _numbers = itertools.count(1)
@@ -121,7 +120,6 @@ def _wrap(function, **options):
         fail=loader.fail,
         copy=keeping.copy,
         bind=Bound,
-        trace=traced,
         coroutine=coroutine,
     )
     functools.update_wrapper(memo, function)

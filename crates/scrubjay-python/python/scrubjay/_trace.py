@@ -1,9 +1,10 @@
-"""`trace()`: the tree of memoized calls, with what each of them came to.
+"""`trace()`: the tree of calls of memoized and `lru_cache`d functions, with what each of them came to.
 
 A trace belongs to the context that began it, and to the tasks and threads that inherit that context. Without one, a call
 pays one comparison.
 """
 
+import functools
 import reprlib
 import sys
 import time
@@ -73,16 +74,16 @@ class trace:
         return "\n".join(f"{label:<{width}}  {rest}" for label, rest in lines)
 
 
-def traced(memo, args, kwargs):
+def _traced(wrapper, args, kwargs):
     """A call while some trace is recorded, perhaps another context's."""
     parent = _current.get()
     if parent is None:
-        return memo.untraced(*args, **kwargs)
-    call = Call(_label(memo, args, kwargs))
+        return wrapper.untraced(*args, **kwargs)
+    call = Call(_label(wrapper, args, kwargs))
     parent.calls.append(call)
-    if memo._parts.coroutine:
-        return _finish_async(call, memo, args, kwargs)
-    return _finish(call, memo, args, kwargs)
+    # An `lru_cache` of a coroutine function keeps coroutines, as functools' does: its call ends when it returns one.
+    finish = _finish_async if type(wrapper) is _native.memo and wrapper._parts.coroutine else _finish
+    return finish(call, wrapper, args, kwargs)
 
 
 def mark(outcome):
@@ -92,10 +93,13 @@ def mark(outcome):
         call.outcome = outcome
 
 
-def _finish(call, memo, args, kwargs):
+_native.listen(_traced, functools.partial(mark, "miss"))
+
+
+def _finish(call, wrapper, args, kwargs):
     token, begun = _current.set(call), time.perf_counter()
     try:
-        return memo.untraced(*args, **kwargs)
+        return wrapper.untraced(*args, **kwargs)
     except BaseException as error:
         call.error = type(error).__name__
         raise
@@ -104,10 +108,10 @@ def _finish(call, memo, args, kwargs):
         _current.reset(token)
 
 
-async def _finish_async(call, memo, args, kwargs):
+async def _finish_async(call, wrapper, args, kwargs):
     token, begun = _current.set(call), time.perf_counter()
     try:
-        return await memo.untraced(*args, **kwargs)
+        return await wrapper.untraced(*args, **kwargs)
     except BaseException as error:
         call.error = type(error).__name__
         raise
@@ -116,10 +120,11 @@ async def _finish_async(call, memo, args, kwargs):
         _current.reset(token)
 
 
-def _label(memo, args, kwargs):
+def _label(wrapper, args, kwargs):
+    name = getattr(wrapper, "__qualname__", None) or reprlib.repr(wrapper.__wrapped__)
     parts = [reprlib.repr(arg) for arg in args]
-    parts += [f"{name}={reprlib.repr(value)}" for name, value in kwargs.items()]
-    return f"{memo.__qualname__}({', '.join(parts)})"
+    parts += [f"{keyword}={reprlib.repr(value)}" for keyword, value in kwargs.items()]
+    return f"{name}({', '.join(parts)})"
 
 
 def _tree(call, first, rest):
