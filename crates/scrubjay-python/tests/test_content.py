@@ -4,7 +4,7 @@ import collections
 import dataclasses
 
 import pytest
-from scrubjay import memoize
+from scrubjay import _native, memoize
 
 
 @dataclasses.dataclass
@@ -186,3 +186,24 @@ def test_pydantic_models_are_known_by_class_and_fields():
     assert function(User(name="ann")) == 2 and function(Account(name="ann")) == 3
     assert function([User(name="ann")]) == 4 == function([User(name="ann")])
     assert function(Frozen(name="ann")) == 5 == function(Frozen(name="ann"))
+
+
+@pytest.mark.parametrize(
+    ("length", "digest"),
+    [
+        (0, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
+        (1_023, "10108970eeda3eb932baac1428c7a2163b0e924c9a9e25b35bba72b28f70bd11"),
+        (1_048_576, "74cb441fd087764ca9c3694da742ebe30cbeb3060a17009ca81825c7a8d10343"),
+        (4_194_303, "6ee7f30ae33570aae744290e3f678050511e72f37e594d7620a9191c7d353dd9"),
+        (4_194_304, "4e94e6f582581a0f3855f3ce504b153e951e65036fe9e2f010b7e25473c54f98"),
+        (4_194_305, "0460893a0170917e0d568bb27c0287984d4f7e9d59eafb95e6fb3c01ec611eab"),
+        (4_456_448, "6e499a3aa13001a9b50c5219386fe3e5503500b23ec39e6d195c1a761b84f695"),
+        (5_255_225, "4f6f706f56439f9ecb9e0347cbe6d68235fac93c2336c68c14222c5b1bf924fb"),
+        (10_485_760, "84e1593352403358f61a898d41fbee5bbb71967b0499f79b31542f33a2ab68c5"),
+        (16_777_223, "21aae580885ef62e805bca410f4e9af046bac470d612a7d6e437412e89cbaaf1"),
+    ],
+)
+def test_a_buffer_has_the_digest_of_its_whole_however_many_threads_take_part(length, digest):
+    # The digests are those of the package blake3.
+    content = (bytes(range(251)) * (length // 251 + 1))[:length]
+    assert _native.digest(content).hex() == digest
