@@ -249,3 +249,68 @@ def test_a_folder_that_is_none_of_diskcaches_is_an_error_that_says_so(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         done = import_folder(folder, "--into", tmp_path / "new")
         assert done.returncode == 1 and str(folder) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_settings_are_found_again(cache):
+    cache.reset("cull_limit", 3)
+    cache.reset("size_limit", 1 << 24)
+    assert cache.reset("statistics", 1, update=False) == 1
+    again = diskcache.Cache(cache.directory)
+    assert (again.cull_limit, again.size_limit, again.statistics) == (3, 1 << 24, 0)
+    # What is given counts more, and is kept too.
+    assert diskcache.Cache(cache.directory, cull_limit=5).cull_limit == 5
+    assert cache.cull_limit == 3 and cache.reset("cull_limit") == 5 == cache.cull_limit
+    assert diskcache.Cache(cache.directory).cull_limit == 5
+
+
+def test_settings_that_are_damaged_say_nothing(cache):
+    cache.reset("cull_limit", 3)
+    path = os.path.join(cache.directory, "diskcache.json")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    for text in "", "[1]", "{", "[" * 100_000:
+        with open(path, "w") as file:
+            file.write(text)
+        assert diskcache.Cache(cache.directory).cull_limit == 10
+
+
+def contents(cache):
+    return {key: cache.get(key, tag=True, expire_time=True) for key in cache}
+
+
+def test_a_transaction_that_fails_changes_nothing(cache):
+    for number in range(8):
+        cache.set(
+            number, b"v" * 40_000 if number == 1 else [number], expire=1000 if number == 2 else None, tag=f"t{number}"
+        )
+    cache.push("queued", prefix="q")
+    before = contents(cache)
+    with pytest.raises(ZeroDivisionError), cache.transact():
+        cache[0] = "other"
+        cache[0] = "and another"
+        del cache[1]
+        cache.touch(2, 5)
+        assert cache.pop(3) == [3]
+        cache.evict("t4")
+        cache.incr("count", 5)
+        cache.add("new", 1)
+        assert cache.pull("q")[1] == "queued"
+        with contextlib.suppress(KeyError), cache.transact():
+            cache[6] = "kept until the outer one fails"
+            raise KeyError
+        assert cache[6] == "kept until the outer one fails"
+        cache.clear()
+        cache["after"] = 1
+        raise ZeroDivisionError
+    assert contents(cache) == before
+    with cache.transact():
+        cache[0] = "other"
+    assert cache[0] == "other"
+
+
+def test_a_transaction_that_is_interrupted_is_undone_for_other_processes_too(cache):
+    cache["a"] = 1
+    with pytest.raises(KeyboardInterrupt), cache.transact():
+        cache["a"] = 2
+        raise KeyboardInterrupt
+    program = "import sys, scrubjay.compat.diskcache as d; print(d.Cache(sys.argv[1])['a'])"
+    assert run(program, cache.directory) == "1\n"

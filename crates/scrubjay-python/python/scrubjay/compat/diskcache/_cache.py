@@ -17,6 +17,7 @@ import weakref
 from scrubjay._codec import Codec
 from scrubjay._native import Store, key_digest
 from scrubjay.compat.diskcache._names import DEFAULT_SETTINGS, ENOVAL, Disk, Timeout
+from scrubjay.compat.diskcache._settings import Settings
 
 _NAMESPACE = "diskcache"
 _LOCK = key_digest("diskcache lock", b"")
@@ -27,11 +28,24 @@ _FIRST = 500_000_000_000_000
 
 # One lock for the threads of this process on a folder, so that they queue instead of polling.
 _turns: "weakref.WeakValueDictionary[str, _Turn]" = weakref.WeakValueDictionary()
+_turns_lock = threading.Lock()
+
+
+def _turn_at(directory):
+    """The turn of a folder: one object for as long as anybody has it or waits for it."""
+    with _turns_lock:
+        return _turns.setdefault(os.path.realpath(directory), _Turn())
+
+
+def _forked():
+    """Whose turn it was in the parent is nobody's in the child."""
+    global _turns_lock
+    _turns_lock = threading.Lock()
+    _turns.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    # Whose turn it was in the parent is nobody's in the child.
-    os.register_at_fork(after_in_child=_turns.clear)
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _Turn:
@@ -41,13 +55,15 @@ class _Turn:
         self.lock = threading.RLock()
         self.depth = 0
         self.lead = None
+        # What the entries were that a transaction has changed so far, by digest; None outside of one.
+        self.before = None
 
 
 class Cache:
     """A mapping on disk, shared by threads and processes. See diskcache's documentation for its methods.
 
-    Unlike there: `size_limit` is a bound that the store itself keeps, by evicting what was not used lately; settings belong
-    to this object and are not kept in the folder; and `transact` keeps others out, but undoes nothing if it fails.
+    Unlike there: `size_limit` is a bound that the store itself keeps, by evicting what was not used lately; and readers see
+    what a transaction has written so far.
     """
 
     def __init__(self, directory=None, timeout=60, disk=Disk, *, allow_pickle=False, key_file=None, **settings):
@@ -56,13 +72,18 @@ class Cache:
         directory = tempfile.mkdtemp(prefix="scrubjay-diskcache-") if directory is None else os.fspath(directory)
         self._directory = os.path.expandvars(os.path.expanduser(directory))
         self._timeout = timeout
-        self._disk = disk
         self._pickle = allow_pickle, key_file
         self._codec = Codec(allow_pickle=allow_pickle, key_file=key_file)
         self._hits = self._misses = 0
-        self._settings = {**DEFAULT_SETTINGS, **settings}
         self._opened = None
+        self._kept = Settings(self._directory)
+        kept = self._kept.read()
+        self._settings = {**DEFAULT_SETTINGS, **kept, **settings}
+        os.makedirs(self._directory, 0o700, exist_ok=True)
+        self._disk = disk(self._directory, self.disk_min_file_size, self.disk_pickle_protocol)
         self._store  # noqa: B018 a folder that cannot be used is an error now
+        if any(name not in kept or kept[name] != value for name, value in settings.items()):
+            self._keep(settings)
 
     @property
     def directory(self):
@@ -86,10 +107,23 @@ class Cache:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute or setting {name!r}")
 
     def reset(self, key, value=ENOVAL, update=True):
-        """Set a setting of this object and return it, or return it."""
-        if value is not ENOVAL:
+        """Set a setting, in the folder too unless `update` is false; or take it over from the folder. Returns it.
+
+        `size_limit` is a limit for `cull` at once, and the folder's bound when it is opened next.
+        """
+        if value is ENOVAL:
+            self._settings[key] = self._kept.read().get(key, self._settings[key])
+        else:
             self._settings[key] = value
+            if update:
+                self._keep({key: value})
+        if key.startswith("disk_"):
+            setattr(self._disk, key.removeprefix("disk_"), self._settings[key])
         return self._settings[key]
+
+    def _keep(self, settings):
+        with self._transact(True):
+            self._kept.write({**self._kept.read(), **settings})
 
     @property
     def _store(self):
@@ -104,8 +138,28 @@ class Cache:
 
     @contextlib.contextmanager
     def transact(self, retry=False):
-        """Keep everyone else from writing to the folder. The same thread may do so again inside."""
-        turn = _turns.setdefault(os.path.realpath(self._directory), _Turn())
+        """Keep everyone else from writing to the folder, and undo what was written if the block raises.
+
+        The same thread may do so again inside; only the outermost block undoes. Readers see what was written so far, and
+        what the store evicted meanwhile stays away. `clear` inside reads every entry.
+        """
+        with self._transact(retry) as turn:
+            if turn.before is not None:
+                yield
+                return
+            turn.before = {}
+            try:
+                yield
+            except BaseException:
+                self._restore(turn.before)
+                raise
+            finally:
+                turn.before = None
+
+    @contextlib.contextmanager
+    def _transact(self, retry=False):
+        """The turn to write."""
+        turn = _turn_at(self._directory)
         end = None if retry else time.monotonic() + self._timeout
         if not turn.lock.acquire(timeout=-1 if end is None else self._timeout):
             raise Timeout
@@ -114,13 +168,39 @@ class Cache:
                 turn.lead = self._lead(end)
             turn.depth += 1
             try:
-                yield
+                yield turn
             finally:
                 turn.depth -= 1
                 if turn.depth == 0:
                     turn.lead.release()
         finally:
             turn.lock.release()
+
+    def _restore(self, before):
+        for digest, record in before.items():
+            if record is None:
+                self._store.invalidate(digest)
+            else:
+                self._put_again(record, record.expires)
+
+    def _put_again(self, record, expires):
+        self._store.put(
+            record.digest, record.payload, codec=record.codec, tags=record.tags, expires=expires,
+            description=record.description, function="diskcache", written=record.written,
+        )  # fmt: skip
+
+    def _discard(self, digest):
+        """How many entries went: one or none."""
+        self._remember(digest)
+        return self._store.invalidate(digest)
+
+    def _remember(self, *digests):
+        """These entries are about to change: a transaction that fails puts them back. Called by whoever has the turn."""
+        before = _turn_at(self._directory).before
+        if before is not None:
+            for digest in digests:
+                if digest not in before:
+                    before[digest] = self._store.get(digest, expired=True)
 
     def _lead(self, end):
         while True:
@@ -134,13 +214,14 @@ class Cache:
     def set(self, key, value, expire=None, read=False, tag=None, retry=False):
         """Store a value, for `expire` seconds, with a tag. With `read`, it is what a binary file has."""
         value = value.read() if read else value
-        with self.transact(retry):
+        with self._transact(retry):
             return self._put(key, value, _end_of(expire), tag)
 
     def _put(self, key, value, expires, tag):
         digest, description = self._name(key)
         codec, payload = self._codec.encode(value, digest)
         tags = [] if tag is None else [_text_of(tag)]
+        self._remember(digest)
         self._store.put(
             digest, payload, codec=codec, tags=tags, expires=expires, description=description, function="diskcache"
         )
@@ -156,25 +237,22 @@ class Cache:
 
     def add(self, key, value, expire=None, read=False, tag=None, retry=False):
         """Store a value if there is none; whether it did."""
-        with self.transact(retry):
+        with self._transact(retry):
             return key not in self and self.set(key, value, expire, read, tag, retry)
 
     def touch(self, key, expire=None, retry=False):
         """Give a value another time to live; whether it is there."""
-        with self.transact(retry):
+        with self._transact(retry):
             record = self._record(key)
             if record is None:
                 return False
-            digest, description = self._name(key)
-            self._store.put(
-                digest, record.payload, codec=record.codec, tags=record.tags, expires=_end_of(expire),
-                description=description, function="diskcache", written=record.written,
-            )  # fmt: skip
+            self._remember(record.digest)
+            self._put_again(record, _end_of(expire))
             return True
 
     def incr(self, key, delta=1, default=0, retry=False):
         """Add to a number, or to `default` if it is not there (`KeyError` if that is None); the sum."""
-        with self.transact(retry):
+        with self._transact(retry):
             record = self._record(key)
             if record is None and default is None:
                 raise KeyError(key)
@@ -231,15 +309,15 @@ class Cache:
 
     def pop(self, key, default=None, expire_time=False, tag=False, retry=False):
         """As `get`, and discard it."""
-        with self.transact(retry):
+        with self._transact(retry):
             found = self.get(key, default, expire_time=expire_time, tag=tag)
-            self._store.invalidate(self._name(key)[0])
+            self._discard(self._name(key)[0])
             return found
 
     def delete(self, key, retry=False):
         """Discard a value; whether it was there."""
-        with self.transact(retry):
-            return key in self and self._store.invalidate(self._name(key)[0]) > 0
+        with self._transact(retry):
+            return key in self and self._discard(self._name(key)[0]) > 0
 
     def __delitem__(self, key, retry=True):
         if not self.delete(key, retry):
@@ -247,7 +325,7 @@ class Cache:
 
     def push(self, value, prefix=None, side="back", expire=None, read=False, tag=None, retry=False):
         """Store a value at an end of a queue; its key."""
-        with self.transact(retry):
+        with self._transact(retry):
             numbers = [number for number, _ in self._queue(prefix)]
             beyond = (max(numbers) + 1 if side == "back" else min(numbers) - 1) if numbers else _FIRST
             key = beyond if prefix is None else f"{prefix}-{beyond:015d}"
@@ -256,17 +334,17 @@ class Cache:
 
     def pull(self, prefix=None, default=(None, None), side="front", expire_time=False, tag=False, retry=False):
         """The `(key, value)` at an end of a queue, which is discarded."""
-        with self.transact(retry):
+        with self._transact(retry):
             found = self._end(prefix, side)
             if found is None:
                 return _with(default, None, None, expire_time, tag)
             key, record, value = found
-            self._store.invalidate(record.digest)
+            self._discard(record.digest)
             return _with((key, value), record.expires, _tag_of(record), expire_time, tag)
 
     def peek(self, prefix=None, default=(None, None), side="front", expire_time=False, tag=False, retry=False):
         """As `pull`, and it stays."""
-        with self.transact(retry):
+        with self._transact(retry):
             found = self._end(prefix, side)
             if found is None:
                 return _with(default, None, None, expire_time, tag)
@@ -289,18 +367,18 @@ class Cache:
             value = ENOVAL if record is None else self._value(record)
             if value is not ENOVAL:
                 return key, record, value
-            self._store.invalidate(self._name(key)[0])
+            self._discard(self._name(key)[0])
         return None
 
     def peekitem(self, last=True, expire_time=False, tag=False, retry=False):
         """The `(key, value)` that was stored first or last; what is expired there is discarded."""
-        with self.transact(retry):
+        with self._transact(retry):
             for key in list(reversed(self)) if last else list(self):
                 record = self._record(key)
                 value = ENOVAL if record is None else self._value(record)
                 if value is not ENOVAL:
                     return _with((key, value), record.expires, _tag_of(record), expire_time, tag)
-                self._store.invalidate(self._name(key)[0])
+                self._discard(self._name(key)[0])
         raise KeyError("dictionary is empty")
 
     def memoize(self, name=None, typed=False, expire=None, tag=None, ignore=()):
@@ -347,19 +425,22 @@ class Cache:
 
     def evict(self, tag, retry=False):
         """Discard what has a tag; how many."""
-        with self.transact(retry):
-            return self._store.invalidate_tag(_text_of(tag))
+        text = _text_of(tag)
+        with self._transact(retry) as turn:
+            if turn.before is not None:
+                self._remember(*(head.digest for head in self._heads() if text in head.tags))
+            return self._store.invalidate_tag(text)
 
     def expire(self, now=None, retry=False):
         """Discard what is expired; how many."""
         now = time.time() if now is None else now
-        with self.transact(retry):
+        with self._transact(retry):
             expired = [head.digest for head in self._heads() if head.expires is not None and head.expires < now]
-            return sum(map(self._store.invalidate, expired))
+            return sum(map(self._discard, expired))
 
     def cull(self, retry=False):
         """Discard what is expired, and then what was stored first, until the rest is within `size_limit`; how many."""
-        with self.transact(retry):
+        with self._transact(retry):
             count = self.expire()
             if self.eviction_policy == "none":
                 return count
@@ -369,28 +450,30 @@ class Cache:
                 if volume <= self._settings["size_limit"]:
                     break
                 volume -= head.stored_bytes
-                count += self._store.invalidate(head.digest)
+                count += self._discard(head.digest)
             return count
 
     def clear(self, retry=False):
         """Discard everything; how many."""
-        with self.transact(retry):
+        with self._transact(retry) as turn:
+            if turn.before is not None:
+                self._remember(*(head.digest for head in self._heads()))
             return self._store.clear()
 
     def iterkeys(self, reverse=False):
         """The keys in their own order: numbers, then texts, then bytes, then all others as they are encoded."""
-        keys = [(_rank(key, head.description), key) for head, key in self._keys()]
+        keys = [(_rank(key, head.description), key) for head, key in self._keys(self._heads())]
         return iter([key for _, key in sorted(keys, key=lambda pair: pair[0], reverse=reverse)])
 
     def __iter__(self):
         """The keys in the order in which they were stored first, expired ones included, as they are now."""
-        return iter([key for _, key in self._keys()])
+        return (key for _, key in self._keys(self._heads()))
 
     def __reversed__(self):
-        return iter([key for _, key in self._keys()][::-1])
+        return (key for _, key in self._keys(self._heads()[::-1]))
 
-    def _keys(self):
-        for head in self._heads():
+    def _keys(self, heads):
+        for head in heads:
             with contextlib.suppress(ValueError):
                 # A pickled key is longer than an encoded one by its signature; its first byte says which it is.
                 codec = 3 if head.description[:1] == b"\x01" else 4
@@ -409,7 +492,14 @@ class Cache:
 
     def volume(self):
         """Bytes that the entries take."""
-        return sum(head.stored_bytes for head in self._heads())
+        return self._totals()[1]
+
+    def _totals(self):
+        """How many entries there are, and their bytes."""
+        for function, _code, entries, stored_bytes in self._store.stats()["functions"]:
+            if function == "diskcache":
+                return entries, stored_bytes
+        return 0, 0
 
     def close(self):
         """Let go of the folder; it is opened again when it is used again."""
@@ -422,21 +512,22 @@ class Cache:
         self.close()
 
     def __len__(self):
-        return len(self._heads())
+        return self._totals()[0]
 
     def __getstate__(self):
         return {
             "directory": self._directory,
             "timeout": self._timeout,
             "pickle": self._pickle,
+            "disk": type(self._disk),
             "settings": self._settings,
         }
 
     def __setstate__(self, state):
         allow_pickle, key_file = state["pickle"]
         self.__init__(
-            state["directory"], timeout=state["timeout"], allow_pickle=allow_pickle, key_file=key_file,
-            **state["settings"],
+            state["directory"], timeout=state["timeout"], disk=state["disk"], allow_pickle=allow_pickle,
+            key_file=key_file, **state["settings"],
         )  # fmt: skip
 
 

@@ -43,8 +43,8 @@ class FanoutCache(Cache):
         settings = {**state["settings"], "size_limit": state["settings"]["size_limit"] * state["shards"]}
         allow_pickle, key_file = state["pickle"]
         self.__init__(
-            state["directory"], shards=state["shards"], timeout=state["timeout"], allow_pickle=allow_pickle,
-            key_file=key_file, **settings,
+            state["directory"], shards=state["shards"], timeout=state["timeout"], disk=state["disk"],
+            allow_pickle=allow_pickle, key_file=key_file, **settings,
         )  # fmt: skip
 
 

@@ -28,7 +28,12 @@ UNKNOWN = Constant("UNKNOWN")
 
 
 class Disk:
-    """How diskcache keeps values. Here there is one way, so neither this class nor a subclass of it does anything."""
+    """How diskcache keeps values. Here there is one way, so this class and its subclasses know settings and do nothing."""
+
+    def __init__(self, directory, min_file_size=0, pickle_protocol=0):
+        self._directory = directory
+        self.min_file_size = min_file_size
+        self.pickle_protocol = pickle_protocol
 
 
 class JSONDisk(Disk):
