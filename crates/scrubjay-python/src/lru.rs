@@ -13,7 +13,7 @@ use crate::key::Call;
 use crate::object::{Guarded, Obj, Raised};
 use crate::table::{Entry, Holds, Place, Table, key_objects, lookup};
 use crate::trace;
-use crate::wrapper::{self, Arguments, state};
+use crate::wrapper::{self, Arguments, Way, state};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::c_int;
@@ -49,60 +49,26 @@ enum Looked {
     Miss(u64),
 }
 
-unsafe extern "C" fn call_bounded(
-    callable: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls a wrapper with its arguments.
-    unsafe {
-        if trace::is_recording() {
-            return trace::record(callable, args, count, names);
-        }
-        let state: &State = state(callable);
-        let arguments = Arguments { args, count, names };
-        state
-            .run::<true>(arguments)
-            .map_or(ptr::null_mut(), Obj::into_ptr)
+/// A call of a cache that keeps results.
+struct Cached<const BOUNDED: bool>;
+
+impl<const BOUNDED: bool> Way<State> for Cached<BOUNDED> {
+    #[inline(always)]
+    unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
+        // SAFETY: the caller vouches for the arguments.
+        unsafe { state.run::<BOUNDED>(arguments) }
     }
 }
 
-unsafe extern "C" fn call_unbounded(
-    callable: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls a wrapper with its arguments.
-    unsafe {
-        if trace::is_recording() {
-            return trace::record(callable, args, count, names);
-        }
-        let state: &State = state(callable);
-        let arguments = Arguments { args, count, names };
-        state
-            .run::<false>(arguments)
-            .map_or(ptr::null_mut(), Obj::into_ptr)
-    }
-}
+/// A call with `maxsize=0`: counts, and calls. No key is built, so arguments need not be hashable.
+struct Uncached;
 
-unsafe extern "C" fn call_uncached(
-    callable: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls a wrapper with its arguments.
-    unsafe {
-        if trace::is_recording() {
-            return trace::record(callable, args, count, names);
-        }
-        let state: &State = state(callable);
-        let arguments = Arguments { args, count, names };
-        state
-            .run_uncached(arguments)
-            .map_or(ptr::null_mut(), Obj::into_ptr)
+impl Way<State> for Uncached {
+    unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
+        state.results.with(|results| results.misses += 1);
+        trace::record_miss()?;
+        // SAFETY: the caller vouches for the arguments.
+        unsafe { arguments.call(state.function.as_ptr()) }
     }
 }
 
@@ -121,17 +87,6 @@ impl State {
             // SAFETY: as above.
             Looked::Miss(version) => unsafe { self.miss::<BOUNDED>(arguments, &call, version) },
         }
-    }
-
-    /// `maxsize=0`: counts, and calls. No key is built, so arguments need not be hashable.
-    ///
-    /// # Safety
-    /// The arguments are alive.
-    unsafe fn run_uncached(&self, arguments: Arguments) -> Result<Obj, Raised> {
-        self.results.with(|results| results.misses += 1);
-        trace::record_miss()?;
-        // SAFETY: the caller vouches for the arguments.
-        unsafe { arguments.call(self.function.as_ptr()) }
     }
 }
 
@@ -296,9 +251,9 @@ unsafe extern "C" fn new(
 
 fn vectorcall_of(maxsize: Option<usize>) -> ffi::vectorcallfunc {
     match maxsize {
-        Some(0) => call_uncached,
-        Some(_) => call_bounded,
-        None => call_unbounded,
+        Some(0) => wrapper::vectorcall::<State, Uncached>,
+        Some(_) => wrapper::vectorcall::<State, Cached<true>>,
+        None => wrapper::vectorcall::<State, Cached<false>>,
     }
 }
 
@@ -398,83 +353,72 @@ unsafe extern "C" fn cache_clear(
 }
 
 /// `wrapper.invalidate(*args, **keywords)`: whether there was a result to forget.
-unsafe extern "C" fn invalidate(
-    object: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    let arguments = Arguments {
-        args,
-        count: count as usize,
-        names,
-    };
-    // SAFETY: the method is called on a wrapper, with its arguments.
-    unsafe {
-        find(object, arguments, |results, place| {
-            place.map(|place| results.table.remove(place))
-        })
-        .map_or(ptr::null_mut(), |removed| {
-            ffi::PyBool_FromLong(removed.is_some().into())
-        })
+struct Invalidate;
+
+impl Way<State> for Invalidate {
+    unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
+        // SAFETY: the caller vouches for the arguments.
+        let removed = unsafe {
+            state.find(arguments, |results, place| {
+                place.map(|place| results.table.remove(place))
+            })?
+        };
+        Ok(truth(removed.is_some()))
     }
 }
 
 /// `wrapper.contains(*args, **keywords)`: whether a call would be a hit. Counts nothing, and keeps the order of use.
-unsafe extern "C" fn contains(
-    object: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    let arguments = Arguments {
-        args,
-        count: count as usize,
-        names,
-    };
-    // SAFETY: the method is called on a wrapper, with its arguments.
-    unsafe {
-        find(object, arguments, |_, place| place.is_some())
-            .map_or(ptr::null_mut(), |found| ffi::PyBool_FromLong(found.into()))
+struct Contains;
+
+impl Way<State> for Contains {
+    unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
+        // SAFETY: the caller vouches for the arguments.
+        unsafe { state.find(arguments, |_, place| place.is_some()).map(truth) }
     }
 }
 
 /// `wrapper.untraced(*args, **keywords)`: the call as it is when nothing is recorded.
-unsafe extern "C" fn untraced(
-    object: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    let arguments = Arguments {
-        args,
-        count: count as usize,
-        names,
-    };
-    // SAFETY: the method is called on a wrapper, with its arguments.
-    unsafe {
-        let state: &State = state(object);
-        let result = match state.maxsize {
-            Some(0) => state.run_uncached(arguments),
-            Some(_) => state.run::<true>(arguments),
-            None => state.run::<false>(arguments),
-        };
-        result.map_or(ptr::null_mut(), Obj::into_ptr)
+struct Untraced;
+
+impl Way<State> for Untraced {
+    unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
+        // SAFETY: the caller vouches for the arguments.
+        unsafe {
+            match state.maxsize {
+                Some(0) => Uncached::run(state, arguments),
+                Some(_) => state.run::<true>(arguments),
+                None => state.run::<false>(arguments),
+            }
+        }
     }
 }
 
-unsafe fn find<R>(
-    object: *mut ffi::PyObject,
-    arguments: Arguments,
-    then: impl Fn(&mut Results, Option<Place>) -> R,
-) -> Result<R, Raised> {
-    // SAFETY: the caller passes a wrapper and live arguments.
-    unsafe {
-        let state: &State = state(object);
-        if state.maxsize == Some(0) {
+impl State {
+    /// # Safety
+    /// The arguments are alive.
+    unsafe fn find<R>(
+        &self,
+        arguments: Arguments,
+        then: impl Fn(&mut Results, Option<Place>) -> R,
+    ) -> Result<R, Raised> {
+        if self.maxsize == Some(0) {
             return Ok(then(&mut Results::default(), None));
         }
-        lookup(&state.results, &state.read(arguments)?, then)
+        // SAFETY: the caller vouches for the arguments.
+        let call = unsafe { self.read(arguments)? };
+        lookup(&self.results, &call, then)
+    }
+}
+
+fn truth(is_so: bool) -> Obj {
+    // SAFETY: `True` and `False` are always alive, and the thread is attached.
+    unsafe {
+        let object = if is_so {
+            ffi::Py_True()
+        } else {
+            ffi::Py_False()
+        };
+        Obj::from_borrowed(object)
     }
 }
 
@@ -490,19 +434,16 @@ fn methods() -> Vec<ffi::PyMethodDef> {
             cache_clear,
             c"cache_clear($self, /)\n--\n\nForget all results, and count from zero.",
         ),
-        wrapper::with_arguments(
+        wrapper::with_arguments::<State, Invalidate>(
             c"invalidate",
-            invalidate,
             c"invalidate($self, /, *args, **kwargs)\n--\n\nForget the result for these arguments; whether there was one.",
         ),
-        wrapper::with_arguments(
+        wrapper::with_arguments::<State, Contains>(
             c"contains",
-            contains,
             c"contains($self, /, *args, **kwargs)\n--\n\nWhether a call with these arguments would be a hit.",
         ),
-        wrapper::with_arguments(
+        wrapper::with_arguments::<State, Untraced>(
             c"untraced",
-            untraced,
             c"untraced($self, /, *args, **kwargs)\n--\n\nThe call as it is when nothing is recorded.",
         ),
     ]

@@ -13,8 +13,7 @@ use crate::memory::{Memory, PyKey};
 use crate::object::{Obj, Raised};
 use crate::ready::ready;
 use crate::shape::{Extra, Parameter, Parts, Shape};
-use crate::trace;
-use crate::wrapper::{self, Arguments, call_with, state};
+use crate::wrapper::{self, Arguments, Way, call_with, state};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -116,20 +115,13 @@ impl wrapper::State for State {
     }
 }
 
-unsafe extern "C" fn call(
-    callable: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: only memos have this function, and the interpreter keeps the arguments alive.
-    unsafe {
-        if trace::is_recording() {
-            return trace::record(callable, args, count, names);
-        }
-        let state: &State = state(callable);
-        let arguments = Arguments { args, count, names };
-        state.run(arguments).map_or(ptr::null_mut(), Obj::into_ptr)
+/// `memo.untraced(*args, **kwargs)`, and a call of the memo while nothing is recorded.
+struct Untraced;
+
+impl Way<State> for Untraced {
+    #[inline(always)]
+    unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
+        state.run(arguments)
     }
 }
 
@@ -398,60 +390,32 @@ fn take_type_error() -> Result<(), Raised> {
 }
 
 /// `memo.locate(*args, **kwargs)`: the memory and the key of a call, or `None` if it is not memoized.
-unsafe extern "C" fn locate(
-    object: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the method is called on a memo, with its arguments; the tuple takes over both references.
-    unsafe {
-        let state: &State = state(object);
-        let arguments = Arguments {
-            args,
-            count: count as usize,
-            names,
-        };
+struct Locate;
+
+impl Way<State> for Locate {
+    unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
         let located = state.locate(arguments, |memory, call| {
             let key = make_key(call)?;
-            let pair = Obj::from_owned(ffi::PyTuple_New(2))?;
-            ffi::PyTuple_SET_ITEM(pair.as_ptr(), 0, memory.clone().into_ptr());
-            ffi::PyTuple_SET_ITEM(pair.as_ptr(), 1, key.into_ptr());
-            Ok(pair)
-        });
-        match located {
-            Ok(Some(pair)) => pair.into_ptr(),
-            Ok(None) => Obj::from_borrowed(ffi::Py_None()).into_ptr(),
-            Err(Raised) => ptr::null_mut(),
-        }
+            // SAFETY: the thread is attached; the tuple takes over both references.
+            unsafe {
+                let pair = Obj::from_owned(ffi::PyTuple_New(2))?;
+                ffi::PyTuple_SET_ITEM(pair.as_ptr(), 0, memory.clone().into_ptr());
+                ffi::PyTuple_SET_ITEM(pair.as_ptr(), 1, key.into_ptr());
+                Ok(pair)
+            }
+        })?;
+        // SAFETY: `None` is always alive.
+        Ok(located.unwrap_or_else(|| unsafe { Obj::from_borrowed(ffi::Py_None()) }))
     }
-}
-
-/// `memo.untraced(*args, **kwargs)`: the call as it is when nothing is recorded.
-unsafe extern "C" fn untraced(
-    object: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the method is called on a memo, with its arguments.
-    let state: &State = unsafe { state(object) };
-    let arguments = Arguments {
-        args,
-        count: count as usize,
-        names,
-    };
-    state.run(arguments).map_or(ptr::null_mut(), Obj::into_ptr)
 }
 
 /// The type `memo`. The package gives it the methods that are not part of a call. Its name is in functools, because
 /// pydantic, for one, takes what is in a class for a field unless the module of its type is that one.
 pub(crate) fn make_type(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let methods = vec![
-        wrapper::with_arguments(c"locate", locate, c"The memory and the key of a call."),
-        wrapper::with_arguments(
+        wrapper::with_arguments::<State, Locate>(c"locate", c"The memory and the key of a call."),
+        wrapper::with_arguments::<State, Untraced>(
             c"untraced",
-            untraced,
             c"The call as it is when nothing is recorded.",
         ),
     ];
@@ -515,9 +479,10 @@ pub(crate) fn make_memo(
         instances: OnceLock::new(),
     };
     let kind = TYPE.get().expect("the module makes the type").as_ptr();
+    let vectorcall = wrapper::vectorcall::<State, Untraced>;
     // SAFETY: the type is the one for this state.
     unsafe {
-        Bound::from_owned_ptr_or_err(py, wrapper::allocate(kind.cast(), call, state))
+        Bound::from_owned_ptr_or_err(py, wrapper::allocate(kind.cast(), vectorcall, state))
             .map(Bound::unbind)
     }
 }

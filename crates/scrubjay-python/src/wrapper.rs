@@ -10,7 +10,7 @@
 )]
 
 use crate::object::{Obj, Raised};
-use crate::stack;
+use crate::{stack, trace};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::{CStr, c_int, c_uint, c_void};
@@ -57,6 +57,44 @@ pub(crate) trait State: Sized {
     ) -> Result<Obj, Raised> {
         // SAFETY: the caller vouches for both.
         unsafe { Obj::from_owned(PyMethod_New(wrapper, instance)) }
+    }
+}
+
+/// One way to call a wrapper: as the function itself, or through a method that takes what the function takes.
+pub(crate) trait Way<S> {
+    /// # Safety
+    /// The arguments are alive.
+    unsafe fn run(state: &S, arguments: Arguments) -> Result<Obj, Raised>;
+}
+
+/// A call of the wrapper itself, recorded if any trace is.
+pub(crate) unsafe extern "C" fn vectorcall<S: State, W: Way<S>>(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: only wrappers of this kind have this function, and the interpreter keeps the arguments alive.
+    unsafe {
+        if trace::is_recording() {
+            return trace::record(callable, args, count, names);
+        }
+        let arguments = Arguments { args, count, names };
+        W::run(state(callable), arguments).map_or(ptr::null_mut(), Obj::into_ptr)
+    }
+}
+
+unsafe extern "C" fn method<S: State, W: Way<S>>(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let count = count as usize;
+    // SAFETY: the method is called on a wrapper of this kind, with its arguments.
+    unsafe {
+        let arguments = Arguments { args, count, names };
+        W::run(state(object), arguments).map_or(ptr::null_mut(), Obj::into_ptr)
     }
 }
 
@@ -293,15 +331,14 @@ pub(crate) fn plain(
 }
 
 /// A method that takes what the function takes.
-pub(crate) fn with_arguments(
+pub(crate) fn with_arguments<S: State, W: Way<S>>(
     name: &'static CStr,
-    function: ffi::PyCFunctionFastWithKeywords,
     doc: &'static CStr,
 ) -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFastWithKeywords: function,
+            PyCFunctionFastWithKeywords: method::<S, W>,
         },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: doc.as_ptr(),

@@ -6,10 +6,8 @@ from types import TracebackType
 from typing import (
     Any,
     Concatenate,
-    Final,
     Generic,
     Literal,
-    NamedTuple,
     ParamSpec,
     Protocol,
     TextIO,
@@ -23,11 +21,10 @@ from typing import (
 
 from _typeshed import SupportsRead, SupportsWrite
 
-from scrubjay._native import Store
+from scrubjay._native import ManualClock, Store, __version__
+from scrubjay._stats import Stats
 
 __all__ = ["Cache", "ManualClock", "Stats", "__version__", "cache", "cached_property", "lru_cache", "memoize", "trace"]
-
-__version__: Final[str]
 
 _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
@@ -289,35 +286,6 @@ class Cache(MutableMapping[_K, _V]):
     def save(self, target: str | os.PathLike[str] | SupportsWrite[bytes]) -> int: ...
     def load(self, source: str | os.PathLike[str] | SupportsRead[bytes]) -> int: ...
     def stats(self) -> Stats: ...
-
-class Stats(NamedTuple):
-    hits: int
-    misses: int
-    loads: int
-    errors: int
-    waits: int
-    refreshes: int
-    evictions: int
-    expirations: int
-    rejections: int
-    entries: int
-    weight: int
-    capacity: int | None
-    load_time: float
-    disk_hits: int = 0
-    disk_misses: int = 0
-    disk_writes: int = 0
-    disk_failures: int = 0
-    @property
-    def hit_ratio(self) -> float: ...
-    @property
-    def time_saved(self) -> float: ...
-
-@final
-class ManualClock:
-    def __new__(cls) -> ManualClock: ...
-    def advance(self, seconds: float) -> None: ...
-    def now(self) -> float: ...
 
 @type_check_only
 class _Call(Protocol):

@@ -4,6 +4,7 @@ A trace belongs to the context that began it, and to the tasks and threads that 
 pays one comparison.
 """
 
+import contextlib
 import functools
 import reprlib
 import sys
@@ -97,21 +98,20 @@ _native.listen(_traced, functools.partial(mark, "miss"))
 
 
 def _finish(call, wrapper, args, kwargs):
-    token, begun = _current.set(call), time.perf_counter()
-    try:
+    with _recorded(call):
         return wrapper.untraced(*args, **kwargs)
-    except BaseException as error:
-        call.error = type(error).__name__
-        raise
-    finally:
-        call.seconds = time.perf_counter() - begun
-        _current.reset(token)
 
 
 async def _finish_async(call, wrapper, args, kwargs):
+    with _recorded(call):
+        return await wrapper.untraced(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _recorded(call):
     token, begun = _current.set(call), time.perf_counter()
     try:
-        return await wrapper.untraced(*args, **kwargs)
+        yield
     except BaseException as error:
         call.error = type(error).__name__
         raise

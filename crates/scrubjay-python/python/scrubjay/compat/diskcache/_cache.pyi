@@ -6,31 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from typing_extensions import Self
 
-from scrubjay.compat.diskcache._names import (
-    DEFAULT_SETTINGS,
-    ENOVAL,
-    EVICTION_POLICY,
-    UNKNOWN,
-    Disk,
-    EmptyDirWarning,
-    JSONDisk,
-    Timeout,
-    UnknownFileWarning,
-)
-
-__all__ = [
-    "DEFAULT_SETTINGS",
-    "ENOVAL",
-    "EVICTION_POLICY",
-    "UNKNOWN",
-    "Cache",
-    "Disk",
-    "EmptyDirWarning",
-    "FanoutCache",
-    "JSONDisk",
-    "Timeout",
-    "UnknownFileWarning",
-]
+from scrubjay.compat.diskcache._names import Disk
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Path = str | os.PathLike[str]
@@ -151,16 +127,4 @@ class Cache:
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, state: dict[str, Any]) -> None: ...
 
-class FanoutCache(Cache):
-    def __init__(
-        self,
-        directory: _Path | None = None,
-        shards: int = 8,
-        timeout: float = 0.010,
-        disk: type[Disk] = ...,
-        *,
-        allow_pickle: bool = False,
-        key_file: _Path | None = None,
-        **settings: Any,
-    ) -> None: ...
-    def cache(self, name: str, timeout: float = 60, disk: type[Disk] = ..., **settings: Any) -> Cache: ...
+def type_name(value: object) -> str: ...
