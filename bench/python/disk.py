@@ -3,7 +3,6 @@
 Time is the wall's, because writes behind the caller's back are another thread's; such writes are timed until all are on disk.
 """
 
-import inspect
 import os
 import tempfile
 import time
@@ -90,8 +89,6 @@ def rows(row):
 
 
 def memoize_rows(row, theirs):
-    if "disk" not in inspect.signature(scrubjay.memoize).parameters:
-        return
     at = folder()
     below = scrubjay.memoize(lambda key: VALUE, disk=at, maxsize=0)
     above = scrubjay.memoize(lambda key: VALUE, disk=folder())
@@ -108,9 +105,3 @@ def memoize_rows(row, theirs):
         written,
     )
     yield row("hit in memory over a disk tier", PEER, hits(theirs.get), hits(above))
-
-
-def not_measured():
-    """What of the disk tier this version of the package does not have, a line each."""
-    if "disk" not in inspect.signature(scrubjay.memoize).parameters:
-        yield "a hit in memory over a disk tier, and memoize's own disk rows: `memoize` has no `disk=`"

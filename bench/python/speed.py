@@ -235,8 +235,6 @@ def main():
             ),
             flush=True,
         )
-    for reason in disk.not_measured():
-        print(f"\nNot measured: {reason}.")
 
 
 if __name__ == "__main__":
