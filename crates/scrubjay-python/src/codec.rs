@@ -14,6 +14,9 @@ use pyo3::types::{
     PyString, PyTuple,
 };
 
+/// How a payload is encoded, as records of a store say it.
+pub(crate) const PYTHON: u8 = 3;
+
 /// The version of the encoding, its first byte.
 const VERSION: u8 = 1;
 /// Levels of containers; deeper values are refused.
@@ -50,10 +53,8 @@ pub(crate) fn encode<'py>(
     value: &Bound<'py, PyAny>,
     reduce: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let mut encoder = Encoder {
-        bytes: vec![VERSION],
-        reduce,
-    };
+    let mut encoder = Encoder::new(Vec::new(), reduce);
+    encoder.begin();
     encoder.value(value, 0)?;
     Ok(PyBytes::new(value.py(), &encoder.bytes))
 }
@@ -78,13 +79,47 @@ pub(crate) fn decode<'py>(
     }
 }
 
-struct Encoder<'a, 'py> {
+pub(crate) struct Encoder<'a, 'py> {
     bytes: Vec<u8>,
     reduce: &'a Bound<'py, PyAny>,
 }
 
-impl<'py> Encoder<'_, 'py> {
-    fn value(&mut self, value: &Bound<'py, PyAny>, depth: u32) -> PyResult<()> {
+impl<'a, 'py> Encoder<'a, 'py> {
+    /// Goes on after these bytes. `reduce` is as for [`encode`].
+    pub(crate) fn new(bytes: Vec<u8>, reduce: &'a Bound<'py, PyAny>) -> Self {
+        Self { bytes, reduce }
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The first byte of an encoding.
+    pub(crate) fn begin(&mut self) {
+        self.bytes.push(VERSION);
+    }
+
+    /// Adds what was encoded before.
+    pub(crate) fn append(&mut self, encoded: &[u8]) {
+        self.bytes.extend_from_slice(encoded);
+    }
+
+    /// Begins a list of so many values.
+    pub(crate) fn list(&mut self, count: usize) {
+        self.bytes.push(tag::LIST);
+        self.number(count as u64);
+    }
+
+    pub(crate) fn plain_text(&mut self, text: &str) {
+        self.blob(tag::TEXT, text.as_bytes());
+    }
+
+    pub(crate) fn small(&mut self, number: i64) {
+        self.bytes.push(tag::INT);
+        self.number(((number << 1) ^ (number >> 63)).cast_unsigned());
+    }
+
+    pub(crate) fn value(&mut self, value: &Bound<'py, PyAny>, depth: u32) -> PyResult<()> {
         if depth > DEEPEST {
             return Err(PyTypeError::new_err(
                 "a value is nested too deeply to be stored, or contains itself",
@@ -177,7 +212,7 @@ impl<'py> Encoder<'_, 'py> {
 
     fn text(&mut self, text: &Bound<'py, PyString>) -> PyResult<()> {
         match text.to_str() {
-            Ok(plain) => self.blob(tag::TEXT, plain.as_bytes()),
+            Ok(plain) => self.plain_text(plain),
             Err(_) => {
                 let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
                 self.blob(tag::SURROGATES, bytes.extract()?);
@@ -188,8 +223,7 @@ impl<'py> Encoder<'_, 'py> {
 
     fn integer(&mut self, number: &Bound<'py, PyInt>) -> PyResult<()> {
         if let Ok(small) = number.extract::<i64>() {
-            self.bytes.push(tag::INT);
-            self.number(((small << 1) ^ (small >> 63)).cast_unsigned());
+            self.small(small);
             return Ok(());
         }
         let bits: usize = number.call_method0("bit_length")?.extract()?;

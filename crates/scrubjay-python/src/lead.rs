@@ -54,6 +54,14 @@ impl Lead {
         Ok((state, found))
     }
 
+    /// Whether nothing happened in memory between the moment when the disk was asked for the key, and had nothing, and the
+    /// beginning of the flight: then nobody in this process can have stored it meanwhile.
+    #[getter]
+    fn has_missed(&self) -> bool {
+        let missed = self.key.get().1.as_ref();
+        missed.is_some_and(|missed| self.memory.get().turn() == missed.turn + 1)
+    }
+
     /// Ends the flight, whether or not it stored anything. Once only; later calls do nothing.
     fn land(&self, py: Python<'_>) {
         if self.under_way.swap(false, Ordering::SeqCst) {

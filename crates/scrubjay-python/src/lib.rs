@@ -15,6 +15,7 @@ mod lru;
 mod memo;
 mod memory;
 mod object;
+mod reader;
 mod ready;
 mod shape;
 mod shelf;
@@ -51,6 +52,8 @@ mod _native {
     #[pymodule_export]
     use super::memory::{Memory, PyKey};
     #[pymodule_export]
+    use super::reader::{DiskReader, Found, mark_of};
+    #[pymodule_export]
     use super::store::{
         EntryHead, Fence, Heads, Record, Report, Store, StoreLead, Watch, key_digest,
     };
@@ -60,6 +63,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("PYTHON", super::codec::PYTHON)?;
         module.add("lru_cache_wrapper", lru::make_type(module.py())?)?;
         module.add("NoEntry", module.py().get_type::<memory::NoEntry>())?;
         module.add("memo", memo::make_type(module.py())?)?;

@@ -11,8 +11,10 @@
 use crate::key::Call;
 use crate::memory::{Memory, PyKey};
 use crate::object::{Obj, Raised};
+use crate::reader::{Answer, DiskReader, Missed};
 use crate::ready::ready;
 use crate::shape::{Extra, Parameter, Parts, Shape};
+use crate::trace;
 use crate::wrapper::{self, Arguments, Way, call_with, state};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -30,6 +32,8 @@ struct State {
     /// `None` where the function's signature is not known: then calls are known by what they pass, as they pass it.
     shape: Option<Shape>,
     hooks: Hooks,
+    /// Reads what the disk has for plain calls, if what it has is simply kept and handed out.
+    reader: Option<Py<DiskReader>>,
     /// It is a coroutine function.
     coroutine: bool,
     instances: OnceLock<Instances>,
@@ -93,7 +97,10 @@ impl wrapper::State for State {
             .chain(self.hooks.objects());
         held.chain(instances)
             .chain(shape)
-            .try_for_each(|held| visit(held.as_ptr()))
+            .try_for_each(|held| visit(held.as_ptr()))?;
+        self.reader
+            .iter()
+            .try_for_each(|reader| visit(reader.as_ptr()))
     }
 
     fn clear(&mut self) {
@@ -102,6 +109,7 @@ impl wrapper::State for State {
         self.function = none();
         self.hooks.enter = none();
         self.hooks.key = None;
+        self.reader = None;
         self.instances = OnceLock::new();
         self.memory().clear();
     }
@@ -162,7 +170,12 @@ impl State {
     #[cold]
     #[inline(never)]
     fn miss(&self, memory: &Obj, call: &Call<'_>, arguments: Arguments) -> Result<Obj, Raised> {
-        let key = make_key(call)?;
+        let missed = match self.read_below(memory, call)? {
+            Answer::Value(value) => return self.answer(value),
+            Answer::Missed(missed) => Some(missed),
+            Answer::Unknown => None,
+        };
+        let key = make_key(call, missed)?;
         let (args, kwargs) = arguments.pack()?;
         let parts = [
             memory.as_ptr(),
@@ -189,6 +202,24 @@ impl State {
             }
             self.land(&entered, result, &args, &kwargs)
         }
+    }
+
+    /// What the disk has for a call, unless somebody who leads has to ask for it. While traces are recorded, they tell it all.
+    fn read_below(&self, memory: &Obj, call: &Call<'_>) -> Result<Answer, Raised> {
+        let Some(reader) = &self.reader else {
+            return Ok(Answer::Unknown);
+        };
+        // The names of methods' calls begin with the instance.
+        if self.instances.get().is_some() || trace::is_recording() {
+            return Ok(Answer::Unknown);
+        }
+        // SAFETY: the thread is attached.
+        let py = unsafe { Python::assume_attached() };
+        let found = reader.get().answer(py, memory_of(memory), call);
+        found.map_err(|error| {
+            error.restore(py);
+            Raised
+        })
     }
 
     /// Ends the flight that this call led.
@@ -365,10 +396,10 @@ fn memory_of(object: &Obj) -> &Memory {
 }
 
 #[inline(never)]
-fn make_key(call: &Call<'_>) -> Result<Obj, Raised> {
+fn make_key(call: &Call<'_>, missed: Option<Missed>) -> Result<Obj, Raised> {
     // SAFETY: the thread is attached.
     let py = unsafe { Python::assume_attached() };
-    match Bound::new(py, PyKey(call.to_key())) {
+    match Bound::new(py, PyKey(call.to_key(), missed)) {
         Ok(key) => Ok(Obj::from_bound(key.as_any())),
         Err(error) => {
             error.restore(py);
@@ -395,7 +426,7 @@ struct Locate;
 impl Way<State> for Locate {
     unsafe fn run(state: &State, arguments: Arguments) -> Result<Obj, Raised> {
         let located = state.locate(arguments, |memory, call| {
-            let key = make_key(call)?;
+            let key = make_key(call, None)?;
             // SAFETY: the thread is attached; the tuple takes over both references.
             unsafe {
                 let pair = Obj::from_owned(ffi::PyTuple_New(2))?;
@@ -432,7 +463,7 @@ type Described = (Py<PyAny>, Vec<Py<PyAny>>, bool, bool);
     clippy::too_many_arguments,
     reason = "the package calls it in one place, by keyword"
 )]
-#[pyo3(signature = (*, function, memory, parameters, positional, rest, keywords, key, freeze, enter, succeed, fail, copy, bind, coroutine))]
+#[pyo3(signature = (*, function, memory, parameters, positional, rest, keywords, key, freeze, enter, succeed, fail, copy, bind, reader, coroutine))]
 pub(crate) fn make_memo(
     py: Python<'_>,
     function: Py<PyAny>,
@@ -448,6 +479,7 @@ pub(crate) fn make_memo(
     fail: Py<PyAny>,
     copy: Option<Py<PyAny>>,
     bind: Py<PyAny>,
+    reader: Option<Py<DiskReader>>,
     coroutine: bool,
 ) -> PyResult<Py<PyAny>> {
     let own = |object: &Py<PyAny>| Obj::from_bound(object.bind(py));
@@ -475,6 +507,7 @@ pub(crate) fn make_memo(
             copy: copy.as_ref().map(own),
             bind: own(&bind),
         },
+        reader,
         coroutine,
         instances: OnceLock::new(),
     };

@@ -8,6 +8,7 @@ use crate::clock::{Clock, ManualClock, Moment, NEVER, nanoseconds};
 use crate::counters::Counters;
 use crate::key::{Call, Key};
 use crate::object::{Guarded, Obj, Raised};
+use crate::reader::Missed;
 use crate::shelf::{Begun, Settled, Shelf, Value};
 use crate::table::{Place, key_objects, lookup};
 use pyo3::exceptions::PyKeyError;
@@ -15,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, ffi};
+use std::cell::Cell;
 use std::sync::Arc;
 
 pyo3::create_exception!(
@@ -27,7 +29,7 @@ pyo3::create_exception!(
 /// What a call is known by, owned: made on a miss, and by those who invalidate.
 #[pyclass(frozen, name = "Key", module = "scrubjay._native")]
 #[derive(Debug)]
-pub(crate) struct PyKey(pub(crate) Key);
+pub(crate) struct PyKey(pub(crate) Key, pub(crate) Option<Missed>);
 
 #[pymethods]
 impl PyKey {
@@ -114,7 +116,7 @@ impl Memory {
         let object_pointer = object.as_ptr();
         // SAFETY: `object` is alive for as long as the call.
         let call = unsafe { Call::of_one(&object_pointer) };
-        call.map(|call| PyKey(call.to_key()))
+        call.map(|call| PyKey(call.to_key(), None))
             .map_err(|Raised| PyErr::fetch(object.py()))
     }
 
@@ -430,6 +432,51 @@ impl Memory {
         })
     }
 
+    /// The turn of the shelf, if it has nothing at all for a call.
+    pub(crate) fn vacant_at(&self, call: &Call<'_>) -> Result<Option<u64>, Raised> {
+        lookup(&self.shelf, call, |shelf, place| {
+            place.is_none().then(|| shelf.turn())
+        })
+    }
+
+    pub(crate) fn turn(&self) -> u64 {
+        self.shelf.with(|shelf| shelf.turn())
+    }
+
+    /// Stores what was read below from a turn on, unless it was overtaken. What callers get: one object, as long as it is here.
+    #[expect(clippy::too_many_arguments, reason = "as of `settle`")]
+    pub(crate) fn promote(
+        &self,
+        py: Python<'_>,
+        call: &Call<'_>,
+        turn: u64,
+        object: Obj,
+        fresh: Option<f64>,
+        stale: f64,
+        tags: Vec<String>,
+    ) -> Result<Obj, Raised> {
+        let has_room = self.shelf.with(|shelf| shelf.capacity() != Some(0));
+        if !has_room {
+            self.counters.rejections.add(1);
+            return Ok(object);
+        }
+        self.expire();
+        let (key, now) = (call.to_key(), self.clock.now());
+        let value = Cell::new(Some(self.value(
+            &object.bind(py),
+            false,
+            fresh,
+            stale,
+            1,
+            tags,
+        )));
+        lookup(&self.shelf, call, |shelf, place| {
+            let value = value.take().expect("a look-up acts once");
+            shelf.promote(place, &key, turn, value, now)
+        })
+        .map(|(there, _leavings)| there.unwrap_or(object))
+    }
+
     /// Finds a key's entry and does something about it in the same section.
     fn find<R>(
         &self,
@@ -448,7 +495,7 @@ impl Memory {
         value: Value,
         then: impl Fn(&mut Shelf, Option<Place>, Value) -> (Settled, D),
     ) -> PyResult<Settled> {
-        let value = std::cell::Cell::new(Some(value));
+        let value = Cell::new(Some(value));
         self.find(py, key, |shelf, place| {
             let value = value.take().expect("a look-up acts once");
             then(shelf, place, value)

@@ -30,7 +30,8 @@ pub(crate) struct Shelf {
     fences: HashMap<Box<str>, u64>,
     flights: usize,
     keeps_stale: bool,
-    /// Counts flights and fences: a load is overtaken by fences of later turns.
+    /// Counts flights, fences and whatever else makes something untrue: a load is overtaken by fences of later turns, and what
+    /// was read elsewhere by any later turn.
     turn: u64,
 }
 
@@ -119,6 +120,10 @@ impl Shelf {
         self.weight
     }
 
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
     /// What to do about an entry that had nothing fresh when it was looked at first.
     pub(crate) fn begin(
         &mut self,
@@ -199,9 +204,41 @@ impl Shelf {
         value: Value,
     ) -> (Settled, Leavings) {
         let mut leavings = Leavings::default();
+        self.turn += 1;
         let place = place.unwrap_or_else(|| self.table.insert(key.clone(), Content::default()));
         self.land(place, &mut leavings);
         (self.put(place, value, &mut leavings), leavings)
+    }
+
+    /// Stores a value that was read elsewhere from this turn on, unless something was overtaken since, or is there: a fresh
+    /// value that is there is returned.
+    pub(crate) fn promote(
+        &mut self,
+        place: Option<Place>,
+        key: &Key,
+        turn: u64,
+        value: Value,
+        now: Moment,
+    ) -> (Option<Obj>, Leavings) {
+        let mut leavings = Leavings::default();
+        let Some(place) = place else {
+            if self.turn == turn {
+                let place = self.table.insert(key.clone(), Content::default());
+                self.put(place, value, &mut leavings);
+            } else {
+                leavings.1.push(value);
+            }
+            return (None, leavings);
+        };
+        leavings.1.push(value);
+        (self.fresh_at(place, now), leavings)
+    }
+
+    /// The fresh value of an entry.
+    fn fresh_at(&self, place: Place, now: Moment) -> Option<Obj> {
+        let value = self.table.entry(place).content.value.as_ref();
+        let fresh = value.filter(|value| now < value.fresh_until && !value.failed);
+        fresh.map(|value| value.object.clone())
     }
 
     /// Ends a flight that brought nothing.
@@ -217,13 +254,11 @@ impl Shelf {
     /// Takes an entry out, with its flight. The entry's value, if it was fresh.
     pub(crate) fn remove(&mut self, place: Option<Place>, now: Moment) -> (Option<Obj>, Leavings) {
         let mut leavings = Leavings::default();
+        self.turn += 1;
         let Some(place) = place else {
             return (None, leavings);
         };
-        let value = self.table.entry(place).content.value.as_ref();
-        let fresh = value
-            .filter(|value| now < value.fresh_until && !value.failed)
-            .map(|value| value.object.clone());
+        let fresh = self.fresh_at(place, now);
         self.discard(place, &mut leavings);
         (fresh, leavings)
     }
@@ -231,8 +266,8 @@ impl Shelf {
     /// Takes out every entry with a tag, and keeps loads that are under way from storing one. How many went.
     pub(crate) fn remove_tagged(&mut self, tag: &str) -> (usize, Leavings) {
         let mut leavings = Leavings::default();
+        self.turn += 1;
         if self.flights > 0 {
-            self.turn += 1;
             self.fences.insert(tag.into(), self.turn);
         }
         let places = self.tagged.get(tag).cloned().unwrap_or_default();
@@ -244,6 +279,7 @@ impl Shelf {
 
     /// Takes everything out, flights included.
     pub(crate) fn clear(&mut self) -> Table<Content> {
+        self.turn += 1;
         self.counters.entries.subtract(self.values);
         self.counters.weight.subtract(self.weight);
         (self.weight, self.values, self.flights) = (0, 0, 0);
@@ -305,16 +341,10 @@ impl Shelf {
 
     /// Gives an entry without a flight a value, if there is room for it at all; otherwise the entry goes.
     fn put(&mut self, place: Place, value: Value, leavings: &mut Leavings) -> Settled {
-        self.drop_value(place, leavings);
-        if self
-            .capacity
-            .is_some_and(|capacity| value.weight > capacity)
-        {
-            self.counters.rejections.add(1);
-            leavings.1.push(value);
-            self.sweep(place, leavings);
-            return Settled::Rejected;
+        if !self.fits(&value) {
+            return self.reject(place, value, leavings);
         }
+        self.drop_value(place, leavings);
         self.make_room(value.weight, Some(place), leavings);
         self.weight += value.weight;
         self.values += 1;
@@ -330,6 +360,19 @@ impl Shelf {
         self.table.entry_mut(place).content.value = Some(value);
         self.table.touch(place);
         Settled::Stored
+    }
+
+    fn fits(&self, value: &Value) -> bool {
+        self.capacity
+            .is_none_or(|capacity| value.weight <= capacity)
+    }
+
+    fn reject(&mut self, place: Place, value: Value, leavings: &mut Leavings) -> Settled {
+        self.counters.rejections.add(1);
+        self.drop_value(place, leavings);
+        leavings.1.push(value);
+        self.sweep(place, leavings);
+        Settled::Rejected
     }
 
     /// Evicts the values used longest ago until `weight` fits beside what stays.

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::error::Error as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,11 @@ use scrubjay::disk::{
 
 /// A folder that many processes share. See the stub for what its methods do.
 #[pyclass(frozen, module = "scrubjay._native")]
-pub(crate) struct Store(disk::Store);
+pub(crate) struct Store {
+    engine: disk::Store,
+    /// An invalidation could not be written, so nothing that is stored may be believed.
+    is_distrusted: AtomicBool,
+}
 
 #[pymethods]
 impl Store {
@@ -43,13 +48,28 @@ impl Store {
             None => builder,
         };
         py.detach(|| builder.open(directory))
-            .map(Self)
+            .map(|engine| Self {
+                engine,
+                is_distrusted: AtomicBool::new(false),
+            })
             .map_err(exception)
+    }
+
+    /// From now on nothing that is stored is believed.
+    fn distrust(&self) {
+        // SeqCst: see `is_distrusted`.
+        self.is_distrusted.store(true, Ordering::SeqCst);
+    }
+
+    #[getter]
+    pub(crate) fn is_distrusted(&self) -> bool {
+        // SeqCst: pairs with `distrust`, which comes before the memories are told of the invalidation.
+        self.is_distrusted.load(Ordering::SeqCst)
     }
 
     #[getter]
     fn directory(&self) -> PathBuf {
-        self.0.dir()
+        self.engine.dir()
     }
 
     #[pyo3(signature = (digest, *, stale=false, expired=false))]
@@ -62,7 +82,7 @@ impl Store {
     ) -> PyResult<Option<Record>> {
         let digest = digest_of(digest)?;
         let found = py.detach(|| {
-            let record = self.0.get(&digest)?;
+            let record = self.engine.get(&digest)?;
             let now = SystemTime::now();
             let counts = expired || record.head.is_fresh(now) || stale && record.head.is_stale(now);
             counts.then(|| Ok((record.head, record.payload.into_bytes()?)))
@@ -111,16 +131,17 @@ impl Store {
         if let Some(fence) = fence {
             record = record.fence(fence.0);
         }
-        py.detach(|| self.0.put(record, payload)).map_err(exception)
+        py.detach(|| self.engine.put(record, payload))
+            .map_err(exception)
     }
 
     fn fence(&self, py: Python<'_>) -> Fence {
-        Fence(py.detach(|| self.0.fence()))
+        Fence(py.detach(|| self.engine.fence()))
     }
 
     fn try_lead(&self, py: Python<'_>, digest: &[u8]) -> PyResult<Option<StoreLead>> {
         let digest = digest_of(digest)?;
-        let lead = py.detach(|| self.0.try_lead(&digest));
+        let lead = py.detach(|| self.engine.try_lead(&digest));
         Ok(lead.map_err(exception)?.map(StoreLead::new))
     }
 
@@ -145,47 +166,45 @@ impl Store {
 
     fn watch(&self, py: Python<'_>, since: PyRef<'_, Fence>) -> Watch {
         let since = since.0;
-        Watch::new(py.detach(|| self.0.watch(since)))
-    }
-
-    fn count_hit(&self, function: &str, load_cost: f64) {
-        let saved = Duration::try_from_secs_f64(load_cost).unwrap_or_default();
-        self.0.count(function, disk::Event::Hit(saved));
+        Watch::new(py.detach(|| self.engine.watch(since)))
     }
 
     fn count_load(&self, function: &str, load_cost: f64) {
         let took = Duration::try_from_secs_f64(load_cost).unwrap_or_default();
-        self.0.count(function, disk::Event::Load(took));
+        self.engine.count(function, disk::Event::Load(took));
     }
 
     fn invalidate(&self, py: Python<'_>, digest: &[u8]) -> PyResult<u64> {
         let digest = digest_of(digest)?;
-        py.detach(|| self.0.invalidate(&digest)).map_err(exception)
+        py.detach(|| self.engine.invalidate(&digest))
+            .map_err(exception)
     }
 
     fn invalidate_tag(&self, py: Python<'_>, tag: &str) -> PyResult<u64> {
-        py.detach(|| self.0.invalidate_tag(tag)).map_err(exception)
+        py.detach(|| self.engine.invalidate_tag(tag))
+            .map_err(exception)
     }
 
     fn invalidate_function(&self, py: Python<'_>, name: &str) -> PyResult<u64> {
-        py.detach(|| self.0.invalidate_function(name))
+        py.detach(|| self.engine.invalidate_function(name))
             .map_err(exception)
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<u64> {
-        py.detach(|| self.0.clear()).map_err(exception)
+        py.detach(|| self.engine.clear()).map_err(exception)
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.0.flush(Duration::MAX)).map_err(exception)
+        py.detach(|| self.engine.flush(Duration::MAX))
+            .map_err(exception)
     }
 
     fn __iter__(&self, py: Python<'_>) -> Heads {
-        Heads(Mutex::new(py.detach(|| self.0.iter())))
+        Heads(Mutex::new(py.detach(|| self.engine.iter())))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = py.detach(|| self.0.stats()).map_err(exception)?;
+        let stats = py.detach(|| self.engine.stats()).map_err(exception)?;
         let dict = PyDict::new(py);
         for (name, number) in [
             ("entries", stats.entries),
@@ -211,7 +230,7 @@ impl Store {
     fn verify(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<Report> {
         let mut failed = None;
         let report = py.detach(|| {
-            self.0.verify(|at| {
+            self.engine.verify(|at| {
                 if let (Some(progress), None) = (&progress, &failed) {
                     failed = Python::attach(|py| progress.call1(py, (at.done, at.total)).err());
                 }
@@ -224,7 +243,7 @@ impl Store {
     }
 
     fn __repr__(&self) -> String {
-        format!("Store({:?})", self.0.dir().display().to_string())
+        format!("Store({:?})", self.engine.dir().display().to_string())
     }
 }
 
@@ -239,11 +258,15 @@ enum Waited {
 }
 
 impl Store {
+    pub(crate) fn engine(&self) -> &disk::Store {
+        &self.engine
+    }
+
     fn wait(&self, digest: &Digest, end: Option<Instant>) -> Result<Waited, scrubjay::Error> {
         let found = Cell::new(false);
         let slice = Instant::now() + SLICE;
         let until = end.map_or(slice, |end| end.min(slice));
-        let lead = self.0.lead_or_wait(digest, Some(until), |head| {
+        let lead = self.engine.lead_or_wait(digest, Some(until), |head| {
             found.set(head.is_fresh(SystemTime::now()));
             found.get()
         })?;
@@ -534,7 +557,7 @@ pub(crate) fn key_digest<'py>(py: Python<'py>, namespace: &str, key: &[u8]) -> B
     )
 }
 
-fn digest_of(bytes: &[u8]) -> PyResult<Digest> {
+pub(crate) fn digest_of(bytes: &[u8]) -> PyResult<Digest> {
     let bytes = bytes.try_into();
     bytes
         .map(Digest::from_bytes)
@@ -574,7 +597,7 @@ fn set(
     ))
 }
 
-fn seconds(moment: SystemTime) -> f64 {
+pub(crate) fn seconds(moment: SystemTime) -> f64 {
     moment
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
@@ -585,7 +608,7 @@ fn wrong(what: &str, number: f64) -> PyErr {
 }
 
 /// The exception for an error of the engine: `ValueError` for options, `OSError` for what the disk did.
-fn exception(error: scrubjay::Error) -> PyErr {
+pub(crate) fn exception(error: scrubjay::Error) -> PyErr {
     let cause = error
         .source()
         .map(|cause| format!(": {cause}"))

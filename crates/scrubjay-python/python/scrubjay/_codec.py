@@ -22,10 +22,9 @@ import sys
 import types
 import uuid
 
-from scrubjay._native import Memory, decode, encode
+from scrubjay._native import PYTHON, Memory, decode, encode
 
-# How a payload is encoded, as records of a store say it.
-PYTHON = 3
+# How a payload is encoded, as records of a store say it; `PYTHON` is the safe way.
 PICKLE = 4
 
 _SIGNATURE_BYTES = 32
@@ -67,7 +66,7 @@ class Codec:
     def decode(self, codec, payload, digest):
         """The value of a payload. Raises `ValueError` where it must not or cannot come back."""
         if codec == PYTHON:
-            return decode(payload, self._restore)
+            return decode(payload, self.restore)
         if codec != PICKLE:
             raise ValueError(f"a stored value is in an encoding that Python does not read ({codec})")
         if not self._allow_pickle:
@@ -118,7 +117,8 @@ class Codec:
         except (KeyError, ValueError, ImportError):
             return None
 
-    def _restore(self, name, state):
+    def restore(self, name, state):
+        """The object of a name and a state, for the native part."""
         known = _RESTORERS.get(name)
         try:
             if known is not None:

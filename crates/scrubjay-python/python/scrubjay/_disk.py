@@ -16,12 +16,14 @@ from scrubjay._code import state_of
 from scrubjay._codec import Unstorable
 from scrubjay._content import Content
 from scrubjay._flight import keeps_others_waiting
+from scrubjay._native import mark_of
 from scrubjay._warn import warn_once
 
 # Loads that take less are not worth a lock among processes.
 _WORTH_A_LOCK = 1e-3
 # Part of every name: another way to name things finds other entries.
 _NAMING = 1
+_NAMESPACE = "python"
 _SHOWN_TEXT = 100
 _SHOWN_NUMBER = 1 << 63
 # What a manual clock counts from: so far ahead that a store, which knows the calendar only, sweeps nothing of it.
@@ -63,21 +65,6 @@ class Origin:
         return cls(_canonical.function_name(function), state, closure)
 
 
-class Found:
-    """What the disk has for a key."""
-
-    __slots__ = ("fresh", "load_cost", "stale", "tags", "value")
-
-    def __init__(self, value, fresh, stale, tags, load_cost):
-        self.value = value
-        # Seconds; None is for ever.
-        self.fresh = fresh
-        self.stale = stale
-        self.tags = tags
-        # Seconds that its load took.
-        self.load_cost = load_cost
-
-
 class Ticket:
     """The name of a call, and what is remembered from a miss to the end of its load."""
 
@@ -98,11 +85,6 @@ class Ticket:
         lead, self.lead = self.lead, None
         if lead is not None:
             lead.release()
-
-
-def mark_of(digest):
-    """The tag that entries in memory have because of their entry on disk; no tag of a user's begins like this."""
-    return "\0" + digest[:8].hex()
 
 
 def without_marks(tags):
@@ -137,27 +119,47 @@ class DiskTier:
         self._clock = clock
         # Entries of a mapping have lives of their own; a manual clock says nothing of when something was written.
         is_one_for_all = isinstance(keeping.ttl, float) and not origin.keeps_keys and clock is None
-        self._longest = keeping.ttl if is_one_for_all else None
+        self._reader = _native.DiskReader(
+            function=origin.name,
+            restore=codec.restore,
+            decode=codec.decode,
+            longest=keeping.ttl if is_one_for_all else None,
+            stale=keeping.stale,
+            pairs=origin.keeps_keys,
+        )
         # The parameters that keys consist of.
         self._names = names
         self._is_of_instances = False
         self._head = None
         self._attached = None
         self._mean_load = 0.0
-        self.hits = self.misses = self.writes = self.failures = 0
+        self.misses = self.writes = self.failures = 0
 
     def belong_to_instances(self):
         """The function is a method: its first parameter is the instance, and no part of its keys."""
-        self._is_of_instances, self._names = True, self._names[1:]
+        self._is_of_instances, self._names, self._head = True, self._names[1:], None
 
     def reset(self):
         """Count from zero."""
-        self.hits = self.misses = self.writes = self.failures = 0
+        self._reader.reset()
+        self.misses = self.writes = self.failures = 0
+
+    @property
+    def hits(self):
+        return self._reader.hits
+
+    @property
+    def reader(self):
+        """What answers plain calls without a lead; None if a clock of the caller's says what is fresh."""
+        return self._reader if self._clock is None else None
 
     # The names of entries
 
     def name(self, key, args):
         """The ticket of a call; None if it has no name below memory, which is said once."""
+        plain = None if self.origin.keeps_keys or self._is_of_instances else self._reader.name(key)
+        if plain is not None:
+            return Ticket(plain, [], key)
         instance = self._named_instance(args[0]) if self._is_of_instances else None
         try:
             head = self._head or self._named_head(instance)
@@ -171,7 +173,7 @@ class DiskTier:
                 named += (part_name, name_of(part))
         except Exception as error:
             return self._unnamed(part_name, f"the argument {part_name!r} has no name in another process: {error}")
-        digest = _native.key_digest("python", head + _canonical.encoded(named))
+        digest = _native.key_digest(_NAMESPACE, head + _canonical.encoded(named))
         return Ticket(digest, [] if instance is None else [self._tag_of(instance)], key)
 
     def _named_head(self, instance):
@@ -180,6 +182,7 @@ class DiskTier:
         head = _canonical.encoded([_NAMING, self.origin.name, self.origin.code, closure, instance])
         if closure is None and instance is None:
             self._head = head
+            self._reader.begin_names(_NAMESPACE, head, self._names)
         return head
 
     def _tag_of(self, instance):
@@ -220,12 +223,17 @@ class DiskTier:
         ticket, opened = self.name(lead.key, args), self._opened()
         if ticket is None or opened is None:
             return None
-        return self._counted(opened, lead, ticket, self._unless_it_fails(self._find, opened, ticket))
+        find = self._find_led if lead.has_missed else self._find
+        return self._counted(opened, lead, ticket, self._unless_it_fails(find, opened, ticket))
 
     def _find(self, opened, ticket):
         found = self._look(opened, ticket)
-        if found is not None or not self._is_worth_a_lock():
-            return found
+        return self._find_led(opened, ticket) if found is None else found
+
+    def _find_led(self, opened, ticket):
+        """Lead a key among processes that the disk did not have, if that pays, and look again."""
+        if not self._is_worth_a_lock():
+            return None
         if keeps_others_waiting():
             ticket.lead = opened.store.try_lead(ticket.digest)
         else:
@@ -238,7 +246,7 @@ class DiskTier:
         ticket, opened = self.name(lead.key, args), self._opened()
         if ticket is None or opened is None:
             return None
-        found = self._unless_it_fails(self._look, opened, ticket)
+        found = None if lead.has_missed else self._unless_it_fails(self._look, opened, ticket)
         if found is None and self._is_worth_a_lock():
             pause, waits = 1e-3, not keeps_others_waiting()
             while self._unless_it_fails(self._is_led_elsewhere, opened, ticket) and waits and found is None:
@@ -293,13 +301,13 @@ class DiskTier:
         if found is None:
             self.misses += 1
         else:
-            self.count(self._opened(), found)
+            self.count(found)
         return found
 
     def heads(self):
         """The heads of all fresh entries, each with its mark."""
         opened = self._opened(make=False)
-        if opened is None or opened.is_distrusted:
+        if opened is None or opened.store.is_distrusted:
             return
         try:
             for head in opened.store:
@@ -319,34 +327,11 @@ class DiskTier:
             return None
 
     def _look(self, opened, ticket):
-        record = opened.store.get(ticket.digest, expired=True)
-        if record is None or opened.is_distrusted:
-            return None
-        now = self.now()
-        fresh = self._left(record, now)
-        if fresh is not None and record.written > now + _WORTH_A_LOCK:
-            # The clock was set back: its age is not known.
-            return None
-        stale = self._keeping.stale if fresh is None or fresh > 0 else (record.stale_until or 0.0) - now
-        if stale <= 0 and fresh is not None and fresh <= 0:
-            return None
         try:
-            value = self.codec.decode(record.codec, record.payload, record.digest)
+            return self._reader.look(ticket.digest, self.now())
         except ValueError as error:
             self._failed("decode", f"an entry of {self.origin.name} is taken as a miss: {error}")
             return None
-        if self.origin.keeps_keys:
-            _key, value = value
-        left = fresh if fresh is None else max(0.0, fresh)
-        tags = [*record.tags, mark_of(ticket.digest)]
-        return Found(value, left, min(stale, self._keeping.stale), tags, record.load_cost)
-
-    def _left(self, record, now):
-        """The seconds for which a record is fresh: by what it says, and by the function's time to live of today."""
-        ends = [] if record.expires is None else [record.expires]
-        if self._longest is not None:
-            ends.append(record.written + self._longest)
-        return min(ends) - now if ends else None
 
     def _counted(self, opened, lead, ticket, found):
         if found is None:
@@ -356,13 +341,12 @@ class DiskTier:
             lead.flight.ticket = ticket
         else:
             ticket.release()
-            self.count(opened, found)
+            self.count(found)
         return found
 
-    def count(self, opened, found):
+    def count(self, found):
         """Count a hit."""
-        self.hits += 1
-        opened.store.count_hit(self.origin.name, found.load_cost)
+        self._reader.count(found.load_cost)
 
     # Changes
 
@@ -456,7 +440,7 @@ class DiskTier:
         try:
             count = invalidate(opened.store)
         except OSError as error:
-            opened.is_distrusted = True
+            opened.store.distrust()
             self._failed("invalidate", f"{self.origin.name}: nothing is taken from the disk any more: {error}")
             count = 0
         opened.tell(kind, target)
@@ -483,6 +467,7 @@ class DiskTier:
         if opened is not None and self._attached is not opened:
             opened.attach(self)
             self._attached = opened
+            self._reader.open(opened.store)
         return opened
 
     def _is_worth_a_lock(self):

@@ -53,8 +53,6 @@ class Opened:
 
     def __init__(self, store):
         self.store = store
-        # An invalidation could not be written, so nothing that is stored may be believed.
-        self.is_distrusted = False
         self._tiers = {}
         self._seen = store.fence()
         self._watch = self._thread = None
@@ -83,7 +81,7 @@ class Opened:
             self._thread.start()
         except RuntimeError as error:
             # No more threads, or the interpreter is shutting down: nobody would hear, so nothing is taken from the disk.
-            self.is_distrusted = True
+            self.store.distrust()
             warn_once(self, "watch", f"{self.store!r} is not used: {error}")
 
     def heard(self, news, at):

@@ -40,6 +40,15 @@ class Loader:
         self.disk = None
         self.counts = Counts()
 
+    @property
+    def reader(self):
+        """What answers plain calls from disk; None unless what is found there is simply kept and handed out."""
+        keeping = self.keeping
+        is_changed = keeping.copy is None and keeping.snapshot is not None
+        if self.disk is None or self.when is not None or keeping.weigh is not None or is_changed:
+            return None
+        return self.disk.reader
+
     def enter(self, memory, key, args, kwargs):
         """Answer a call that found nothing fresh.
 

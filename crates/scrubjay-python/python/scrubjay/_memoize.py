@@ -106,6 +106,9 @@ def _wrap(function, **options):
     loader = Loader(function, keeping, options["when"])
     shape = _shape(function, options["ignore"])
     memory = _native.Memory(capacity(maxsize), options["clock"])
+    parts = _Parts(loader, memory, shape, options, coroutine)
+    if options["disk"] is not None:
+        loader.disk = _disk_below(function, parts)
     memo = _native.make_memo(
         function=function,
         memory=memory,
@@ -120,12 +123,11 @@ def _wrap(function, **options):
         fail=loader.fail,
         copy=keeping.copy,
         bind=Bound,
+        reader=loader.reader,
         coroutine=coroutine,
     )
     functools.update_wrapper(memo, function)
-    parts = memo._parts = _Parts(loader, memory, shape, options, coroutine)
-    if options["disk"] is not None:
-        loader.disk = _disk_below(function, parts)
+    memo._parts = parts
     if coroutine:
         _mark_as_coroutine_function(memo)
     if shape.first == "self" and _is_in_class(function):

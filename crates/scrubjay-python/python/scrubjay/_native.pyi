@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, final
@@ -7,9 +7,12 @@ from weakref import ref
 from typing_extensions import Self, disjoint_base
 
 __all__ = [
+    "PYTHON",
     "Counts",
+    "DiskReader",
     "Fence",
     "Flight",
+    "Found",
     "Head",
     "Heads",
     "Key",
@@ -33,6 +36,7 @@ __all__ = [
     "listen",
     "lru_cache_wrapper",
     "make_memo",
+    "mark_of",
     "memo",
     "ready",
     "recording",
@@ -40,6 +44,7 @@ __all__ = [
 ]  # fmt: skip
 
 __version__: Final[str]
+PYTHON: Final[int]
 
 class NoEntry(KeyError): ...
 
@@ -146,6 +151,8 @@ class Lead:
     def key(self) -> Key: ...
     @property
     def flight(self) -> Any: ...
+    @property
+    def has_missed(self) -> bool: ...
     def begin(self) -> tuple[int, Any]: ...
     def land(self) -> None: ...
 
@@ -210,12 +217,48 @@ def make_memo(
     fail: Callable[..., Any],
     copy: Callable[..., Any] | None,
     bind: Callable[..., Any],
+    reader: DiskReader | None,
     coroutine: bool,
 ) -> memo: ...
 def keep_in_instances(memo: memo, attribute: str, attach: Callable[[Any], Memory | None]) -> None: ...
 def listen(call: Callable[..., Any], miss: Callable[[], Any]) -> None: ...
 def recording(begins: bool) -> None: ...
 def watch(count: int, tell: Callable[[], Any]) -> None: ...
+def mark_of(digest: bytes) -> str: ...
+
+@final
+class DiskReader:
+    def __new__(
+        cls,
+        *,
+        function: str,
+        restore: Callable[[str, Any], Any],
+        decode: Callable[[int, bytes, bytes], Any],
+        longest: float | None,
+        stale: float,
+        pairs: bool,
+    ) -> DiskReader: ...
+    def begin_names(self, namespace: str, head: bytes, parameters: Sequence[str]) -> None: ...
+    def open(self, store: Store) -> None: ...
+    def name(self, key: Key) -> bytes | None: ...
+    def look(self, digest: bytes, now: float) -> Found | None: ...
+    def count(self, load_cost: float) -> None: ...
+    @property
+    def hits(self) -> int: ...
+    def reset(self) -> None: ...
+
+@final
+class Found:
+    @property
+    def value(self) -> Any: ...
+    @property
+    def fresh(self) -> float | None: ...
+    @property
+    def stale(self) -> float: ...
+    @property
+    def tags(self) -> list[str]: ...
+    @property
+    def load_cost(self) -> float: ...
 
 @final
 class Fence: ...
@@ -338,6 +381,11 @@ class Store:
     ) -> Store: ...
     @property
     def directory(self) -> Path: ...
+    @property
+    def is_distrusted(self) -> bool: ...
+    def distrust(self) -> None:
+        """From now on nothing that is stored is believed: an invalidation could not be written."""
+
     def get(self, digest: bytes, *, stale: bool = False, expired: bool = False) -> Record | None:
         """The record of a digest, unless it is expired. `OSError` if a value file is damaged."""
 
@@ -373,10 +421,9 @@ class Store:
     def watch(self, since: Fence) -> Watch:
         """Hears of what other processes invalidate, from a point in the store's history on."""
 
-    def count_hit(self, function: str, load_cost: float) -> None:
-        """Count a hit of a function, for the statistics of all processes."""
+    def count_load(self, function: str, load_cost: float) -> None:
+        """Count a load of a function, for the statistics of all processes."""
 
-    def count_load(self, function: str, load_cost: float) -> None: ...
     def invalidate(self, digest: bytes) -> int: ...
     def invalidate_tag(self, tag: str) -> int: ...
     def invalidate_function(self, name: str) -> int: ...
