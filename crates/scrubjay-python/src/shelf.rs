@@ -187,6 +187,10 @@ impl Shelf {
             .tags
             .iter()
             .any(|tag| self.fences.get(tag).is_some_and(|turn| *turn > begun));
+        if !overtaken && !self.fits(&value) {
+            // The flight stays until it lands: what it brought may be on its way to where the next caller looks.
+            return (self.reject(place, value, &mut leavings), leavings);
+        }
         self.land(place, &mut leavings);
         if overtaken {
             leavings.1.push(value);

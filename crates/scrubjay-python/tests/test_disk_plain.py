@@ -17,6 +17,7 @@ import pytest
 from scrubjay import ManualClock, _canonical, _codec, _load, memoize, trace
 from scrubjay._flight import Flight
 from scrubjay._native import PYTHON, encode, key_digest
+from waiting import WAIT, wait_until_waiting
 
 RUNS = []
 
@@ -131,6 +132,23 @@ def test_a_plain_miss_is_counted_once_and_runs_once_for_all_threads(folder):
     stats = memo.stats()
     assert RUNS == [5] and stats.loads - begun.loads == 1
     assert (stats.misses - begun.misses, stats.disk_misses - begun.disk_misses) == (8, 1)
+
+
+def test_nobody_else_runs_while_a_result_is_on_its_way_to_the_disk(folder, monkeypatch):
+    memo, others = memo_of(folder, maxsize=0), []
+    tier, other = tier_of(memo), threading.Thread(target=lambda: others.append(memo(5)))
+    queue = tier.loaded
+
+    def loaded(*args, **options):
+        monkeypatch.undo()
+        other.start()
+        wait_until_waiting(1)
+        queue(*args, **options)
+
+    monkeypatch.setattr(tier, "loaded", loaded)
+    assert memo(5) == 10
+    other.join(WAIT)
+    assert others == [10] and RUNS == [5]
 
 
 def test_what_is_stored_between_the_first_look_and_the_lead_is_found(folder, monkeypatch):
