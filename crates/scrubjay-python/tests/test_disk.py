@@ -460,6 +460,15 @@ def test_a_shorter_time_to_live_counts_for_what_is_there(folder):
     assert square_in(folder, runs, ttl=1e-9)(2) == 4 and runs == [2, 2]
 
 
+def test_what_is_stale_on_disk_is_computed_anew_where_memory_keeps_nothing(folder):
+    clock, runs = ManualClock(), []
+    square_in(folder, [], ttl=10, stale=10, clock=clock)(7)
+    clock.advance(15)
+    again = square_in(folder, runs, ttl=10, stale=10, clock=clock, maxsize=0)
+    assert again(7) == 49 and runs == [7]
+    assert again(7) == 49 and runs == [7]
+
+
 def test_what_is_stale_on_disk_is_served_while_it_is_refreshed(folder):
     clock, gate = ManualClock(), new_gate()
     RUNS.clear()

@@ -334,6 +334,9 @@ class DiskTier:
             return None
 
     def _counted(self, opened, lead, ticket, found):
+        if found is not None and found.fresh == 0.0 and lead.memory.capacity == 0:
+            # What is stale is refreshed from memory, and none is kept there.
+            found = None
         if found is None:
             self.misses += 1
             # What is said from here on overtakes the load that begins now.
