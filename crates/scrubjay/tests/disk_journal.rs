@@ -168,6 +168,27 @@ fn whatever_happens_to_a_journal_what_is_read_from_it_was_written() {
 }
 
 #[test]
+fn an_entry_that_knows_more_than_an_index_whose_commits_were_undone_is_not_taken() {
+    let folder = Folder::new("journal-undone");
+    let store = begin(&folder.store());
+    let undone = folder.0.join("undone");
+    copy(&folder.store(), &undone);
+    for _ in 0..5 {
+        store.invalidate(&name(9)).unwrap();
+    }
+    let index = hold_index(&folder.store());
+    // One that keeps the number of its load, where an insertion gets a new one.
+    let loaded = record(1).replaces(false);
+    store.put(loaded, &1_u64.to_le_bytes()).unwrap();
+    let _ = std::fs::remove_dir_all(undone.join("journals"));
+    copy(&folder.store().join("journals"), &undone.join("journals"));
+    drop(index);
+    let left = open(&undone);
+    left.invalidate(&name(1)).unwrap();
+    assert_eq!(value(&left, 1), None);
+}
+
+#[test]
 fn a_journal_takes_little_room_and_none_at_rest() {
     let folder = Folder::new("journal-room");
     let store = Store::builder()

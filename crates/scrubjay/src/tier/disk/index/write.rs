@@ -215,10 +215,15 @@ impl Step<'_> {
     }
 
     fn put(&mut self, put: &Put, options: &Options) -> rusqlite::Result<()> {
-        if let Some(noted) = put.noted
-            && !self.is_first(noted)?
-        {
-            return Ok(());
+        if let Some(noted) = put.noted {
+            if !self.is_first(noted)? {
+                return Ok(());
+            }
+            if put.born > self.before.last.number {
+                // A loss of power undid what it knew of. Those numbers come again, and would not be newer than it.
+                self.applied.fenced += 1;
+                return Ok(());
+            }
         }
         let file_bytes = put.file.map_or(0, |(_, bytes)| bytes);
         let bytes = put.bytes.len() as u64 + file_bytes;
