@@ -60,7 +60,7 @@ check: tools ## Formatting, lints, docs and feature combinations, warnings denie
 
 soak: ## Kill KILLS writers of a folder at random moments (default 1000) and flip every byte of a store with large values
 	KILLS=$${KILLS:-1000} $(CARGO) test --release -p scrubjay --features disk --test disk_processes -- killed
-	FLIP_EVERY=1 $(CARGO) test --release -p scrubjay --features disk --test disk_faults -- flipped_byte_of_a_large
+	FLIP_EVERY=1 $(CARGO) test --release -p scrubjay --features disk --test disk_damage -- flipped_byte_of_a_large
 
 bench: ## Measure against the peers and write docs/benchmarks.md (about 25 minutes)
 	scripts/bench $(ROUNDS)
