@@ -4,7 +4,7 @@
 //! at the fork is held for ever in the child. Invariants: while the process forks, no thread is inside a store; and every
 //! store knows by comparing two numbers that it was opened before a fork, and opens itself anew.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
@@ -22,6 +22,8 @@ static LEADS: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 static REGISTERED: Once = Once::new();
 
 thread_local! {
+    /// How often this thread entered and did not leave yet.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
     static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
 }
 
@@ -31,9 +33,26 @@ pub(super) fn generation() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Enters a store; no fork happens until the guard is dropped. Not to be held while user code runs, nor twice.
-pub(super) fn enter() -> RwLockReadGuard<'static, ()> {
-    GATE.read().unwrap_or_else(PoisonError::into_inner)
+/// A thread's stay inside a store.
+pub(super) struct Inside {
+    /// The first entry of a thread has the gate: asking for it again would wait for a fork that waits for this thread.
+    _gate: Option<RwLockReadGuard<'static, ()>>,
+}
+
+/// Enters a store; no fork happens until the guard is dropped. Not to be held while user code runs.
+pub(super) fn enter() -> Inside {
+    let depth = DEPTH.get();
+    DEPTH.set(depth + 1);
+    let enter = || GATE.read().unwrap_or_else(PoisonError::into_inner);
+    Inside {
+        _gate: (depth == 0).then(enter),
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
 }
 
 /// Has forks watched from now on.

@@ -6,6 +6,7 @@
 mod check;
 mod connection;
 pub(super) mod evict;
+mod inode;
 mod read;
 mod readers;
 mod schema;

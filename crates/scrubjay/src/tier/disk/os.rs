@@ -1,6 +1,6 @@
 //! What std does not offer of the operating system: locks of byte ranges, the kind of a file system, calls at a fork.
 //!
-//! The only module of the disk tier with `unsafe` code, all of it calls of libc.
+//! All of it is calls of libc.
 #![allow(unsafe_code, reason = "libc's functions have no safe form in std")]
 
 use std::ffi::CString;

@@ -395,6 +395,7 @@ impl Drop for Shared {
             // The connections are another process's: neither used nor closed here.
             return;
         }
+        let _inside = fork::enter();
         self.settle();
         self.journal.close(|op| {
             let _ = self.apply(&[Write::Op(op)]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::inode;
 use crate::tier::disk::directory::Directory;
 use crate::tier::disk::os;
 
@@ -19,6 +20,7 @@ pub(super) struct Opened {
 
 /// Opens one connection. Writes nothing.
 pub(super) fn connect(directory: &Directory) -> rusqlite::Result<Opened> {
+    inode::tell_apart_after_forks();
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let path = directory.index();
     let is_frozen = is_frozen(directory);
