@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use executor::block_on;
 use scrubjay::disk::{Function, Store};
@@ -31,7 +32,7 @@ fn folder(name: &str) -> String {
 }
 
 /// The names of the functions in a folder, which is removed.
-fn functions(name: &str) -> Vec<Function> {
+fn functions(name: &str) -> Vec<Arc<Function>> {
     let store = Store::open(folder(name)).unwrap();
     let mut functions: Vec<_> = store.iter().map(|head| head.unwrap().function).collect();
     functions.sort();
@@ -43,7 +44,7 @@ fn functions(name: &str) -> Vec<Function> {
 
 fn names(name: &str) -> Vec<String> {
     let functions = functions(name).into_iter();
-    functions.map(|function| function.name).collect()
+    functions.map(|function| function.name.clone()).collect()
 }
 
 /// What a restart finds: the results without the memory of this process.

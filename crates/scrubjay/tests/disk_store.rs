@@ -100,7 +100,10 @@ fn a_head_is_read_as_it_was_written() {
         (head.tags, head.description),
         (vec!["a".to_owned(), "b".to_owned()], b"[1]".to_vec())
     );
-    assert_eq!((head.function, head.len), (Function::new("f", "1"), 5));
+    assert_eq!(
+        (head.function, head.len),
+        (Function::new("f", "1").into(), 5)
+    );
 }
 
 #[test]

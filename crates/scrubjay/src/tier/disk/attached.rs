@@ -40,7 +40,9 @@ static LEADING: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 pub(crate) struct Attached<K, V> {
     store: Store,
-    function: Function,
+    function: Arc<Function>,
+    /// The part of a digest that says whose the entry is.
+    names: KeyEncoder,
     keys: Encoding<K>,
     values: Encoding<V>,
     watched: Once,
@@ -121,13 +123,18 @@ fn add(counter: &AtomicU64) {
 impl<K, V> Attached<K, V> {
     pub(crate) fn new(
         store: Store,
-        function: Function,
+        function: impl Into<Arc<Function>>,
         keys: Encoding<K>,
         values: Encoding<V>,
     ) -> Self {
+        let function = function.into();
+        let names = KeyEncoder::new("cache")
+            .str(&function.name)
+            .str(&function.code);
         Self {
             store,
             function,
+            names,
             keys,
             values,
             watched: Once::new(),
@@ -150,11 +157,7 @@ impl<K, V> Attached<K, V> {
     fn name_of(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name {
         let mut bytes = Bytes(Vec::with_capacity(64));
         feed(&mut bytes);
-        let key = KeyEncoder::new("cache")
-            .str(&self.function.name)
-            .str(&self.function.code)
-            .bytes(&bytes.0);
-        *key.finish().as_bytes()
+        *self.names.clone().bytes(&bytes.0).finish().as_bytes()
     }
 
     /// Looks for the record of a name whose key `is` the one, and that is `Wanted`.

@@ -4,6 +4,7 @@
 //! more than they are long, but for a payload that its head says is compressed, which may take up to [`LARGEST`];
 //! and what it accepts has the checksum that its writer computed, for this digest and this function.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use xxhash_rust::xxh3::Xxh3;
@@ -95,7 +96,7 @@ pub(crate) fn encode(head: &Head, stored: Stored<'_>) -> Vec<u8> {
 /// Reads the bytes of the entry of this digest and function.
 pub(crate) fn decode<'a>(
     digest: &Digest,
-    function: &Function,
+    function: &Arc<Function>,
     bytes: &'a [u8],
 ) -> Result<Parsed<'a>, Unreadable> {
     if bytes.get(..2) != Some(&MAGIC) {
@@ -113,16 +114,23 @@ pub(crate) fn decode<'a>(
     parse(digest, function, body).ok_or(Unreadable::Corrupt)
 }
 
+/// The payload of `len` bytes that is the end of an entry's bytes.
+pub(crate) fn into_inline(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
+    bytes.truncate(bytes.len() - CHECKSUM);
+    bytes.drain(..bytes.len() - len);
+    bytes
+}
+
 /// Reads bytes whatever their checksum, for fuzzing.
 pub(crate) fn parse_unchecked<'a>(
     digest: &Digest,
-    function: &Function,
+    function: &Arc<Function>,
     body: &'a [u8],
 ) -> Option<Parsed<'a>> {
     parse(digest, function, body)
 }
 
-fn parse<'a>(digest: &Digest, function: &Function, body: &'a [u8]) -> Option<Parsed<'a>> {
+fn parse<'a>(digest: &Digest, function: &Arc<Function>, body: &'a [u8]) -> Option<Parsed<'a>> {
     let mut input = Input(body.get(3..)?);
     let [codec, flags, tags, _] = input.array()?;
     let written = moment_of(i64::from_le_bytes(input.array()?));
@@ -242,10 +250,14 @@ impl<'a> Input<'a> {
 mod tests {
     use super::*;
 
+    fn function(name: &str, code: &str) -> Arc<Function> {
+        Function::new(name, code).into()
+    }
+
     fn head(len: u64) -> Head {
         Head {
             digest: Digest::from_bytes([7; 32]),
-            function: Function::new("f", "1"),
+            function: function("f", "1"),
             written: moment_of(-5),
             expires: Some(moment_of(i64::MAX)),
             stale_until: None,
@@ -262,11 +274,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Parsed<'_>, Unreadable> {
-        decode(
-            &Digest::from_bytes([7; 32]),
-            &Function::new("f", "1"),
-            bytes,
-        )
+        decode(&Digest::from_bytes([7; 32]), &function("f", "1"), bytes)
     }
 
     #[test]
@@ -295,11 +303,11 @@ mod tests {
     #[test]
     fn an_entry_is_read_only_by_its_own_digest_and_function() {
         let bytes = encode(&head(3), Stored::Inline(b"abc"));
-        let (digest, function) = (head(3).digest, Function::new("f", "1"));
-        assert!(decode(&digest, &function, &bytes).is_ok());
-        assert!(decode(&Digest::from_bytes([8; 32]), &function, &bytes).is_err());
-        assert!(decode(&digest, &Function::new("f", "2"), &bytes).is_err());
-        assert!(decode(&digest, &Function::new("f1", ""), &bytes).is_err());
+        let digest = head(3).digest;
+        assert!(decode(&digest, &function("f", "1"), &bytes).is_ok());
+        assert!(decode(&Digest::from_bytes([8; 32]), &function("f", "1"), &bytes).is_err());
+        assert!(decode(&digest, &function("f", "2"), &bytes).is_err());
+        assert!(decode(&digest, &function("f1", ""), &bytes).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,7 +18,10 @@ use super::{generation, index, journal, usage};
 
 /// An entry, as it is in the index: once it was written by us, it is read as it was written.
 pub fn record(bytes: &[u8]) {
-    let (digest, function) = (Digest::from_bytes([0; 32]), Function::new("f", ""));
+    let (digest, function) = (
+        Digest::from_bytes([0; 32]),
+        Arc::new(Function::new("f", "")),
+    );
     let _ = format::decode(&digest, &function, bytes);
     if let Some(parsed) = format::parse_unchecked(&digest, &function, bytes) {
         // Numbers that are larger than ours ever are become the largest.

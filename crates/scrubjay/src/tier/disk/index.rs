@@ -28,7 +28,7 @@ use super::record::Function;
 use crate::error::Error;
 
 /// One row as it is kept.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) id: i64,
     pub(crate) digest: Digest,
@@ -138,7 +138,7 @@ impl Op {
 #[derive(Debug, Clone)]
 pub(crate) struct Put {
     pub(crate) digest: Digest,
-    pub(crate) function: Function,
+    pub(crate) function: Arc<Function>,
     pub(crate) tags: Vec<String>,
     /// The last number that its writer knew of.
     pub(crate) born: u64,

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -295,7 +295,7 @@ pub(super) fn parse(body: &[u8], journal: i64) -> Option<Put> {
     let [flags] = input.array()?;
     let digest = Digest::from_bytes(input.array()?);
     let mut text = || String::from_utf8(input.text()?.to_vec()).ok();
-    let function = Function::new(text()?, text()?);
+    let function = Arc::new(Function::new(text()?, text()?));
     let head = format::decode(&digest, &function, input.0).ok()?.head;
     Some(Put {
         digest,

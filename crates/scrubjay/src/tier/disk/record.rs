@@ -98,7 +98,7 @@ pub struct Head {
     /// The entry's name.
     pub digest: Digest,
     /// Whose result it is.
-    pub function: Function,
+    pub function: Arc<Function>,
     /// When it was written.
     pub written: SystemTime,
     /// The first moment at which it is expired; `None`: never.
@@ -320,7 +320,7 @@ pub struct Fence(pub(crate) u64);
 #[must_use = "a record is not stored until it is passed to `put`"]
 pub struct NewRecord {
     pub(crate) digest: Digest,
-    pub(crate) function: Function,
+    pub(crate) function: Arc<Function>,
     pub(crate) expires: Option<SystemTime>,
     pub(crate) stale_until: Option<SystemTime>,
     pub(crate) load_cost: Duration,
@@ -394,10 +394,10 @@ impl NewRecord {
     /// let digest = KeyEncoder::new("example").finish();
     /// assert_eq!(NewRecord::new(digest, Function::new("f", "")).digest(), &digest);
     /// ```
-    pub fn new(digest: Digest, function: Function) -> Self {
+    pub fn new(digest: Digest, function: impl Into<Arc<Function>>) -> Self {
         Self {
             digest,
-            function,
+            function: function.into(),
             expires: None,
             stale_until: None,
             load_cost: Duration::ZERO,

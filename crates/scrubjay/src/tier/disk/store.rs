@@ -694,7 +694,7 @@ impl Store {
     /// The head of a row all of whose bytes are as they were written.
     pub(super) fn check_row(&self, row: &Row) -> Option<Head> {
         let read = self.inside(|shared| {
-            let Ok(record) = record_of(shared, row) else {
+            let Ok(record) = record_of(shared, row.clone()) else {
                 return Ok(None);
             };
             let read = std::io::copy(&mut record.payload.reader(), &mut std::io::sink());
@@ -810,13 +810,13 @@ fn find(
     let Some(row) = found? else {
         return Ok(None);
     };
-    match record_of(shared, &row) {
+    let (id, digest, used) = (row.id, row.digest, row.bucket);
+    match record_of(shared, row) {
         Ok(record) => {
-            note_use(shared, &row);
+            note_use(shared, id, used);
             Ok(Some(record))
         }
         Err(error) => {
-            let (id, digest) = (row.id, row.digest);
             shared.queue.push(Write::Op(Op::Discard { id, digest }));
             Err(error)
         }
@@ -824,16 +824,15 @@ fn find(
 }
 
 /// Notes the use of a row that was not known to be used lately: written with the next batch, or never.
-fn note_use(shared: &Shared, row: &Row) {
+fn note_use(shared: &Shared, id: i64, used: i64) {
     let bucket = bucket(SystemTime::now());
-    if row.bucket < bucket {
-        let id = row.id;
+    if used < bucket {
         shared.queue.push(Write::Op(Op::Touch { id, bucket }));
     }
 }
 
 /// The record of a row, if its bytes are as they were written.
-fn record_of(shared: &Shared, row: &Row) -> Result<Record, Error> {
+fn record_of(shared: &Shared, row: Row) -> Result<Record, Error> {
     let corrupt = |what: &str| Error::new(ErrorKind::Corrupt, format!("disk tier: {what}"));
     let parsed = format::decode(&row.digest, &row.function, &row.bytes);
     let parsed = parsed.map_err(|why| match why {
@@ -851,7 +850,10 @@ fn record_of(shared: &Shared, row: &Row) -> Result<Record, Error> {
             let bytes = bytes.ok().filter(|bytes| bytes.len() == len);
             Payload::memory(bytes.ok_or_else(|| corrupt("an entry cannot be decompressed"))?)
         }
-        Stored::Inline(bytes) => Payload::memory(bytes.to_vec()),
+        Stored::Inline(bytes) => {
+            let len = bytes.len();
+            Payload::memory(format::into_inline(row.bytes, len))
+        }
         Stored::File(sum) => {
             let id = row
                 .file

@@ -36,7 +36,7 @@ pub(super) fn connect(directory: &Directory) -> rusqlite::Result<Opened> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
-        "PRAGMA synchronous=NORMAL; PRAGMA mmap_size=0; PRAGMA cache_size=-16384; \
+        "PRAGMA synchronous=NORMAL; PRAGMA mmap_size=0; PRAGMA cache_size=-32768; \
          PRAGMA wal_autocheckpoint=0; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;",
     )?;
     Ok(Opened {

@@ -232,7 +232,7 @@ mod tests {
     fn put(key: u64, born: u64) -> Op {
         Op::Put(Box::new(Put {
             digest: KeyEncoder::new("test").u64(key).finish(),
-            function: Function::new("f", ""),
+            function: Function::new("f", "").into(),
             tags: vec!["t".into()],
             born,
             is_load: true,
