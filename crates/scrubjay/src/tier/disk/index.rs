@@ -105,7 +105,7 @@ pub(crate) enum Op {
     /// Removes a row that could not be read, if its bytes are still these.
     Discard {
         id: i64,
-        digest: Digest,
+        bytes: Vec<u8>,
     },
     /// Forgets how far a journal was applied: it is no longer there.
     CloseJournal(i64),

@@ -810,17 +810,26 @@ fn find(
     let Some(row) = found? else {
         return Ok(None);
     };
-    let (id, digest, used) = (row.id, row.digest, row.bucket);
-    match record_of(shared, row) {
-        Ok(record) => {
-            note_use(shared, id, used);
-            Ok(Some(record))
-        }
-        Err(error) => {
-            shared.queue.push(Write::Op(Op::Discard { id, digest }));
-            Err(error)
-        }
+    let (id, used) = (row.id, row.bucket);
+    if let Ok(record) = record_of(shared, row) {
+        note_use(shared, id, used);
+        return Ok(Some(record));
     }
+    find_anew(shared, digest)
+}
+
+/// Finds what could not be read in the transaction that was open: it may have been replaced since, and its value file be
+/// gone. What cannot be read now either is removed.
+#[cold]
+fn find_anew(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
+    let Some(row) = shared.index.get(digest, None)? else {
+        return Ok(None);
+    };
+    let (id, bytes) = (row.id, row.bytes.clone());
+    let record = record_of(shared, row).inspect_err(|_| {
+        shared.queue.push(Write::Op(Op::Discard { id, bytes }));
+    });
+    record.map(Some)
 }
 
 /// Notes the use of a row that was not known to be used lately: written with the next batch, or never.

@@ -218,8 +218,13 @@ mod tests {
         }
 
         fn index(&self) -> Sqlite {
+            self.index_of(1)
+        }
+
+        /// The index as another process has it.
+        fn index_of(&self, origin: i64) -> Sqlite {
             let directory = Directory::open(&self.0, false).unwrap();
-            Sqlite::open(&directory, &Options::default(), 1).unwrap()
+            Sqlite::open(&directory, &Options::default(), origin).unwrap()
         }
     }
 
@@ -229,9 +234,13 @@ mod tests {
         }
     }
 
-    fn put(key: u64, born: u64) -> Op {
+    fn key(number: u64) -> Digest {
+        KeyEncoder::new("test").u64(number).finish()
+    }
+
+    fn put(number: u64, born: u64) -> Op {
         Op::Put(Box::new(Put {
-            digest: KeyEncoder::new("test").u64(key).finish(),
+            digest: key(number),
             function: Function::new("f", "").into(),
             tags: vec!["t".into()],
             born,
@@ -282,10 +291,77 @@ mod tests {
         }
     }
 
+    fn insertion(number: u64, born: u64) -> Op {
+        match put(number, born) {
+            Op::Put(put) => Op::Put(Box::new(Put {
+                is_load: false,
+                replaces: true,
+                ..*put
+            })),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn an_insertion_that_is_refused_takes_what_it_was_to_replace_with_it() {
+        let folder = Folder::new("refused");
+        let (ours, theirs) = (folder.index_of(1), folder.index_of(2));
+        ours.apply(&[put(1, 0), put(2, 0)], false).unwrap();
+        let said = theirs.apply(&[Op::Invalidate(Target::Loads)], true);
+        let number = said.unwrap().last.number;
+        let too_large = match insertion(2, number) {
+            Op::Put(put) => Op::Put(Box::new(Put {
+                bytes: vec![7; Options::default().largest_entry() as usize + 1],
+                ..*put
+            })),
+            other => other,
+        };
+        let refused = ours.apply(&[insertion(1, 0), too_large], false).unwrap();
+        assert_eq!((refused.stored, refused.fenced), (0, 2));
+        assert!(ours.find(1).is_none() && ours.find(2).is_none());
+        // Nor does a load bring it back, and no memory keeps it, that of the process which inserted it included.
+        let late = ours.apply(&[put(1, number), put(2, number)], false);
+        assert_eq!(late.unwrap().fenced, 2);
+        for index in [&ours, &theirs] {
+            let news = index.news(number).unwrap().targets;
+            assert_eq!(news, [key(1), key(2)].map(Target::Key));
+        }
+    }
+
+    #[test]
+    fn the_memory_of_whoever_loaded_hears_that_its_load_was_refused_for_what_nobody_could_ask() {
+        let folder = Folder::new("refused-load");
+        let (ours, theirs) = (folder.index_of(1), folder.index_of(2));
+        let said = theirs.apply(&[Op::Invalidate(Target::Loads)], true);
+        let number = said.unwrap().last.number;
+        assert_eq!(ours.apply(&[put(1, 0)], false).unwrap().fenced, 1);
+        let news = ours.news(number).unwrap().targets;
+        assert_eq!(news, [Target::Key(key(1))]);
+    }
+
+    #[test]
+    fn a_row_that_was_replaced_since_it_could_not_be_read_stays() {
+        let folder = Folder::new("discard");
+        let index = folder.index();
+        index.apply(&[put(1, 0)], false).unwrap();
+        let id = index.id_of(1);
+        let discard = |bytes: &[u8]| Op::Discard {
+            id,
+            bytes: bytes.to_vec(),
+        };
+        index.apply(&[discard(&[8; 20])], false).unwrap();
+        assert!(index.find(1).is_some());
+        index.apply(&[discard(&[7; 20])], false).unwrap();
+        assert!(index.find(1).is_none());
+    }
+
     impl Sqlite {
-        fn id_of(&self, key: u64) -> i64 {
-            let digest = KeyEncoder::new("test").u64(key).finish();
-            self.get(&digest, None).unwrap().unwrap().id
+        fn find(&self, number: u64) -> Option<Row> {
+            self.get(&key(number), None).unwrap()
+        }
+
+        fn id_of(&self, number: u64) -> i64 {
+            self.find(number).unwrap().id
         }
     }
 }

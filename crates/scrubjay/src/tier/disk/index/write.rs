@@ -22,6 +22,10 @@ const REMEMBERED_MILLIS: i64 = 3_600_000;
 const NEWS_MILLIS: i64 = 60_000;
 /// What is remembered is looked through once for so many numbers.
 const LOOK: u64 = 1024;
+/// The origin of what every process is to hear.
+const NOBODY: i64 = -1;
+/// Nothing has this origin.
+const NONE: i64 = i64::MIN;
 /// Entries that a tag's invalidation removes in the transaction that writes it down.
 pub(crate) const AT_ONCE: usize = 512;
 
@@ -139,8 +143,8 @@ impl Step<'_> {
                 let old = self.find("id = ?1 AND a < ?2", params![id, bucket])?;
                 old.map_or(Ok(()), |old| self.touch(&old, *bucket))
             }
-            Op::Discard { id, digest } => {
-                let found = self.find_digest(digest)?.filter(|old| old.id == *id);
+            Op::Discard { id, bytes } => {
+                let found = self.find("id = ?1 AND v = ?2", params![id, bytes])?;
                 found.map_or(Ok(()), |old| self.remove(&old))
             }
             Op::CloseJournal(journal) => {
@@ -229,9 +233,7 @@ impl Step<'_> {
         let bytes = put.bytes.len() as u64 + file_bytes;
         let old = self.find("h = ?1", params![put.digest.head()])?;
         if bytes > options.largest_entry() || self.is_fenced(put, old.as_ref())? {
-            self.applied.fenced += 1;
-            self.applied.unnamed.extend(put.file.map(|(id, _)| id));
-            return Ok(());
+            return self.refuse(put, old);
         }
         let was_inserted = old.as_ref().is_some_and(Old::was_inserted);
         let born = if put.replaces {
@@ -281,6 +283,19 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Does not store an entry. What an insertion was to replace is outdated all the same. And whoever wrote it may have it in
+    /// memory, where it stays though what `invalidate_if` looks for was asked of what is stored only: so it is said of its key.
+    fn refuse(&mut self, put: &Put, old: Option<Old>) -> rusqlite::Result<()> {
+        self.applied.fenced += 1;
+        self.applied.unnamed.extend(put.file.map(|(id, _)| id));
+        if put.replaces || self.is_said(&Target::Loads, put.born, NONE)? {
+            self.say(&Target::Key(put.digest), NOBODY)?;
+        }
+        let is_its_own = |old: &Old| put.replaces && old.tail == *put.digest.tail();
+        old.filter(is_its_own)
+            .map_or(Ok(()), |old| self.remove(&old))
+    }
+
     /// Whether something was said about an entry after its load began.
     fn is_fenced(&self, put: &Put, old: Option<&Old>) -> rusqlite::Result<bool> {
         let is_newer = |old: &Old| old.born() > put.born && old.tail == *put.digest.tail();
@@ -295,17 +310,22 @@ impl Step<'_> {
         let tags = put.tags.iter().map(|tag| Target::Tag(tag.clone()));
         let all = [key, function, Target::All, Target::Loads];
         // What this process said is in the order in which it was queued, and only a load began before it was queued.
-        let sql = "SELECT EXISTS(SELECT 1 FROM i WHERE kind = ?1 AND target = ?2 AND number > ?3 AND origin != ?4)";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let but = if put.is_load { -1 } else { self.origin };
+        let but = if put.is_load { NONE } else { self.origin };
         for target in all.into_iter().chain(tags) {
-            let (kind, bytes) = parts(&target);
-            let values = params![kind, bytes, put.born.cast_signed(), but];
-            if statement.query_row(values, |row| row.get(0))? {
+            if self.is_said(&target, put.born, but)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether this was said after a number, by others than one.
+    fn is_said(&self, target: &Target, after: u64, but: i64) -> rusqlite::Result<bool> {
+        let sql = "SELECT EXISTS(SELECT 1 FROM i WHERE kind = ?1 AND target = ?2 AND number > ?3 AND origin != ?4)";
+        let (kind, bytes) = parts(target);
+        let values = params![kind, bytes, after.cast_signed(), but];
+        let mut statement = self.connection.prepare_cached(sql)?;
+        statement.query_row(values, |row| row.get(0))
     }
 
     /// Notes a use of a row.
@@ -365,8 +385,9 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Writes an invalidation down, for other processes and for loads that began before it; returns its number.
-    fn say(&mut self, target: &Target) -> rusqlite::Result<u64> {
+    /// Writes an invalidation down, for other processes than its origin and for loads that began before it; returns its
+    /// number.
+    fn say(&mut self, target: &Target, origin: i64) -> rusqlite::Result<u64> {
         self.announce_inserted()?;
         let number = self.next_number();
         self.numbers.last.invalidation = number;
@@ -374,15 +395,15 @@ impl Step<'_> {
         let sql =
             "INSERT INTO i(number, at, kind, target, origin, c) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let (row, at) = (number.cast_signed(), now());
-        let sum = sums::of_invalidation(row, at, kind, bytes, self.origin);
-        let values = params![row, at, kind, bytes, self.origin, sum];
+        let sum = sums::of_invalidation(row, at, kind, bytes, origin);
+        let values = params![row, at, kind, bytes, origin, sum];
         self.connection.prepare_cached(sql)?.execute(values)?;
         Ok(number)
     }
 
     /// Writes an invalidation down, and removes what is found at once.
     fn invalidate(&mut self, target: &Target) -> rusqlite::Result<()> {
-        let number = self.say(target)?;
+        let number = self.say(target, self.origin)?;
         match target {
             Target::Key(digest) => {
                 let old = self.find_digest(digest)?;
@@ -406,7 +427,7 @@ impl Step<'_> {
     /// Says that all is untrue, and empties the tables. Nothing is written of pages that the file does not keep.
     fn clear(&mut self) -> rusqlite::Result<()> {
         // Loads that began before are refused, inserted or not.
-        self.say(&Target::All)?;
+        self.say(&Target::All, self.origin)?;
         let mut files = (self.connection).prepare("SELECT file FROM e WHERE file IS NOT NULL")?;
         let files = files.query_map([], |row| row.get(0))?;
         let files: Vec<i64> = files.collect::<rusqlite::Result<_>>()?;
