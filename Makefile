@@ -58,8 +58,9 @@ check: tools ## Formatting, lints, docs and feature combinations, warnings denie
 	done
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
 
-soak: ## Kill KILLS writers of a folder at random moments (default 1000) and flip every byte of a store with large values
+soak: ## Kill KILLS writers of a folder (default 1000), flip every byte of a store, and compare answers with floors for STEPS
 	KILLS=$${KILLS:-1000} $(CARGO) test --release -p scrubjay --features disk --test disk_processes -- killed
+	STEPS=$${STEPS:-100000} $(CARGO) test --release -p scrubjay --features disk --test disk_freshness
 	FLIP_EVERY=1 $(CARGO) test --release -p scrubjay --features disk --test disk_damage -- flipped_byte_of_a_large
 
 bench: ## Measure against the peers and write docs/benchmarks.md (about 25 minutes)

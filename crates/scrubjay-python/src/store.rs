@@ -309,7 +309,7 @@ impl StoreLead {
     }
 }
 
-/// Hears of what other processes invalidate, in a thread that lets the interpreter go while nothing is said.
+/// Hears of what is not said through its own store, in this process and in others, in a thread that lets the interpreter go while nothing is said.
 #[pyclass(frozen, module = "scrubjay._native")]
 pub(crate) struct Watch {
     watch: Mutex<disk::Watch>,

@@ -689,7 +689,7 @@ where
     /// [`refresh_after`](Self::refresh_after), one process refreshes and the others take what it stored. Invalidations and
     /// insertions are seen by the memory tiers of all processes within some 20 ms.
     ///
-    /// This option starts two threads: one that writes, and one that hears of other processes' invalidations; a task that
+    /// This option starts two threads: one that writes, and one that hears of others' invalidations; a task that
     /// waits for another process starts the process's timer thread.
     ///
     /// ```

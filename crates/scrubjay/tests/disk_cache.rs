@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use scrubjay::disk::{Function, Store};
-use scrubjay::{Action, Cache, ManualClock};
+use scrubjay::{Action, Cache, ManualClock, RemovalCause};
 
 struct Folder(PathBuf);
 
@@ -179,4 +180,40 @@ fn a_value_that_cannot_be_decoded_is_loaded_anew_and_counted() {
     let value = texts.get_or_insert_with("k", || ("a".into(), "b".into()));
     assert_eq!(value, ("a".to_owned(), "b".to_owned()));
     assert!(texts.stats().disk_failures > 0);
+}
+
+#[test]
+fn the_memory_of_a_cache_hears_what_others_of_its_process_say_and_not_itself() {
+    let folder = Folder::new("others");
+    let store = Store::open(&folder.0).unwrap();
+    let build = || Cache::<u64, u64>::builder().disk(store.clone(), Function::new("f", ""));
+    let (tell, told) = mpsc::channel();
+    let cache = build()
+        .on_removal(move |key, _, cause| tell.send((*key, cause)).unwrap_or_default())
+        .build()
+        .unwrap();
+    let other = build().tag_with(|_, _| ["t"]).build().unwrap();
+    let again = Store::open(&folder.0).unwrap();
+    let says: [&dyn Fn(); 7] = [
+        &|| other.insert(1, 100),
+        &|| drop(other.invalidate(&1)),
+        &|| drop(other.invalidate_if(|key, _| *key == 1)),
+        &|| drop(other.clear()),
+        &|| drop(again.clear()),
+        &|| drop(store.invalidate_function("f")),
+        &|| other.insert(1, 101),
+    ];
+    for (round, say) in says.into_iter().enumerate() {
+        cache.insert(1, round as u64);
+        assert_eq!(cache.peek(&1), Some(round as u64));
+        say();
+        let removed = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(removed, (1, RemovalCause::Explicit), "round {round}");
+    }
+    assert_eq!(cache.get(&1), Some(101));
+    // By the time that it hears of the one, it has heard of the other.
+    cache.insert(2, 7);
+    other.insert(1, 102);
+    assert_eq!(told.recv().unwrap(), (1, RemovalCause::Explicit));
+    assert_eq!(cache.peek(&2), Some(7));
 }

@@ -419,7 +419,7 @@ class Store:
         """As `try_lead`, but wait: None once there is an entry, or after `timeout` seconds."""
 
     def watch(self, since: Fence) -> Watch:
-        """Hears of what other processes invalidate, from a point in the store's history on."""
+        """Hears of what others than its store invalidate, from a point in the store's history on."""
 
     def count_load(self, function: str, load_cost: float) -> None:
         """Count a load of a function, for the statistics of all processes."""

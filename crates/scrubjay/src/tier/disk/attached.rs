@@ -2,7 +2,7 @@
 //!
 //! A record's payload is the key and the value in postcard; a record is a hit only if its key is the very key that was asked
 //! for. Invariants: a store that fails is a miss; a load that leads a key among processes, and whatever runs inside it,
-//! waits for no other key of another process, so no cycle of processes waits; and what other processes say of keys, tags
+//! waits for no other key of another process, so no cycle of processes waits; and what others say of keys, tags
 //! and functions reaches the memory tier within some 20 ms, by a thread that reads one page and asks the index only if
 //! that changed.
 
@@ -29,7 +29,7 @@ use crate::tier::below::{Below, BelowStats, Descent, Lowered, Name, Raised, Tick
 
 /// Loads that take less than this are not worth a lock among processes.
 const WORTH_A_LOCK: Duration = Duration::from_millis(1);
-/// How often the page is read that tells of other processes' invalidations.
+/// How often the page is read that tells of others' invalidations.
 const WATCH: Duration = Duration::from_millis(20);
 
 /// After how many of these pauses the hits in memory are counted in the store.
@@ -132,7 +132,7 @@ impl<K, V> Attached<K, V> {
             .str(&function.name)
             .str(&function.code);
         Self {
-            store,
+            store: store.apart(),
             function,
             names,
             keys,
@@ -299,7 +299,7 @@ impl<K, V> Attached<K, V> {
         }
     }
 
-    /// Starts the thread that hears of other processes' invalidations, at the first use.
+    /// Starts the thread that hears of others' invalidations, at the first use.
     fn watch(&self, core: &Arc<Core<K, V>>)
     where
         K: Hash + Eq + Send + Sync + 'static,
@@ -311,7 +311,7 @@ impl<K, V> Attached<K, V> {
             let started = std::thread::Builder::new().name("scrubjay-watch".into());
             let started = started.spawn(move || pass_on_for_ever(watch, &core));
             if let Err(cause) = started {
-                let message = "disk tier: no thread to hear of other processes' invalidations";
+                let message = "disk tier: no thread to hear of others' invalidations";
                 self.failed(&Error::new(ErrorKind::Io, message).with_source(cause));
             }
         });
@@ -526,7 +526,7 @@ where
     }
 }
 
-/// Passes what other processes say to one cache's memory tier, for as long as there is that cache.
+/// Passes what others say to one cache's memory tier, for as long as there is that cache.
 fn pass_on_for_ever<K, V>(mut watch: Watch, core: &Weak<Core<K, V>>)
 where
     K: Hash + Eq + 'static,

@@ -21,6 +21,7 @@ pub(crate) use sqlite::{Sqlite, Unusable};
 pub(crate) use write::AT_ONCE;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::digest::Digest;
@@ -84,14 +85,30 @@ pub(crate) struct News {
     pub(crate) last: u64,
 }
 
+/// Who says something in a process: what is said is news to everybody else there, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Speaker(u32);
+
+impl Speaker {
+    /// Those of one process have different numbers, of which there are about a million.
+    const MOST: u32 = (1 << 20) - 1;
+
+    /// One that nobody else is. The default one is nobody's.
+    pub(crate) fn new() -> Self {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        // Relaxed: only the number counts.
+        Self(LAST.fetch_add(1, Ordering::Relaxed) % Self::MOST + 1)
+    }
+}
+
 /// One step of a batch.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Put(Box<Put>),
     /// Writes an invalidation down, and removes what is found at once.
-    Invalidate(Target),
+    Invalidate(Target, Speaker),
     /// Says that everything is untrue and removes it, in one transaction that writes next to nothing.
-    Clear,
+    Clear(Speaker),
     /// Notes a use of the row.
     Touch {
         id: i64,
@@ -124,7 +141,7 @@ impl Op {
     pub(crate) fn invalidates(&self) -> bool {
         matches!(
             self,
-            Self::Invalidate(_) | Self::Clear | Self::Remove { .. }
+            Self::Invalidate(..) | Self::Clear(_) | Self::Remove { .. }
         )
     }
 
@@ -146,6 +163,7 @@ pub(crate) struct Put {
     pub(crate) is_load: bool,
     /// It makes untrue whatever others hold for its key.
     pub(crate) replaces: bool,
+    pub(crate) by: Speaker,
     /// When nothing of it is of use any more, in milliseconds since 1970.
     pub(crate) ends: Option<i64>,
     pub(crate) bucket: i64,
@@ -201,8 +219,8 @@ pub(crate) trait Index: Send + Sync {
     fn concerned(&self, target: &Target, before: u64, after: i64) -> Result<Vec<i64>, Error>;
     /// Up to `limit` rows after the row `after`, in the order in which they were first written.
     fn rows(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error>;
-    /// What was said by others after a number.
-    fn news(&self, after: u64) -> Result<News, Error>;
+    /// What was said by others than one after a number.
+    fn news(&self, after: u64, but: Speaker) -> Result<News, Error>;
     fn last(&self) -> Result<Last, Error>;
     fn functions(&self) -> Result<Vec<FunctionStats>, Error>;
     fn len(&self) -> Result<u64, Error>;

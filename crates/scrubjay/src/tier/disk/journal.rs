@@ -20,7 +20,7 @@ use super::digest::Digest;
 use super::directory::Directory;
 use super::fork::OwnFile;
 use super::format::{self, Input, put_number};
-use super::index::{Noted, Op, Put};
+use super::index::{Noted, Op, Put, Speaker};
 use super::os;
 use super::queue::Queue;
 use super::record::Function;
@@ -298,6 +298,8 @@ pub(super) fn parse(body: &[u8], journal: i64) -> Option<Put> {
     let function = Arc::new(Function::new(text()?, text()?));
     let head = format::decode(&digest, &function, input.0).ok()?.head;
     Some(Put {
+        // Nobody's in the process that reads it, so news to all there.
+        by: Speaker::default(),
         digest,
         function,
         ends: ends(&head),

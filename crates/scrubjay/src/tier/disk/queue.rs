@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::digest::Digest;
-use super::index::{Applied, Op, Put};
+use super::index::{Applied, Op, Put, Speaker};
 use super::record::NewRecord;
 use crate::error::{Error, ErrorKind};
 
@@ -26,6 +26,7 @@ const FAILURES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) record: NewRecord,
+    pub(super) by: Speaker,
     pub(super) payload: Arc<Vec<u8>>,
     pub(super) born: u64,
     pub(super) written: std::time::SystemTime,

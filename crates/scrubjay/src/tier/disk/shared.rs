@@ -255,10 +255,10 @@ impl Shared {
     /// Sees to it, as far as there is room, that what a lost entry was to replace is not taken for the latest.
     fn disown(&self, lost: &[Write]) {
         let keys = lost.iter().filter_map(|write| match write {
-            Write::Entry(entry) if entry.record.replaces => Some(entry.record.digest),
+            Write::Entry(entry) if entry.record.replaces => Some((entry.record.digest, entry.by)),
             _ => None,
         });
-        let invalidate = |digest| Write::Op(Op::Invalidate(Target::Key(digest)));
+        let invalidate = |(digest, by)| Write::Op(Op::Invalidate(Target::Key(digest), by));
         let writes: Vec<Write> = keys.map(invalidate).collect();
         if !writes.is_empty() {
             // That the batch could not be written was counted and said.
@@ -484,6 +484,7 @@ impl Pending {
             born: head.born,
             is_load: self.record.fence.is_some(),
             replaces: self.record.replaces,
+            by: self.by,
             ends: ends(head),
             bucket: bucket(self.written),
             file,

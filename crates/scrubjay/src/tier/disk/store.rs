@@ -12,7 +12,7 @@ use super::digest::Digest;
 use super::flight::{self, Lead};
 use super::fork;
 use super::format::{self, Stored};
-use super::index::{AT_ONCE, FunctionStats, Index, Last, News, Op, Row, Target};
+use super::index::{AT_ONCE, FunctionStats, Index, Last, News, Op, Row, Speaker, Target};
 use super::options::{Options, StoreBuilder};
 use super::queue::{Pending, Write};
 use super::record::{Fence, Head, Held, NewRecord, Payload, Record};
@@ -48,6 +48,8 @@ use crate::error::{Error, ErrorKind};
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
+    /// What is said through this handle and its clones is no news to their own watches.
+    speaker: Speaker,
 }
 
 /// What this handle queued is written when it goes, so that whoever opens the folder next reads it: the store itself may
@@ -121,6 +123,16 @@ impl Store {
         StoreBuilder::default()
     }
 
+    fn of(shared: Arc<Shared>) -> Self {
+        let speaker = Speaker::new();
+        Self { shared, speaker }
+    }
+
+    /// Another handle of the same store, to which what is said through this one is news.
+    pub(super) fn apart(&self) -> Self {
+        Self::of(self.shared.clone())
+    }
+
     pub(super) fn open_with(dir: &Path, options: &Options) -> Result<Self, Error> {
         let _inside = fork::enter();
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,14 +143,14 @@ impl Store {
             .ok()
             .and_then(|path| open.get(&path)?.upgrade());
         if let Some(shared) = known {
-            return Ok(Self { shared });
+            return Ok(Self::of(shared));
         }
         let shared = Shared::open(dir, options)?;
         // Under the path that was asked for: the store may be in a folder inside it.
         let path = dir.canonicalize();
         let path = path.unwrap_or_else(|_| shared.directory.path().to_owned());
         open.insert(path, Arc::downgrade(&shared));
-        Ok(Self { shared })
+        Ok(Self::of(shared))
     }
 
     /// Returns the folder, without symbolic links.
@@ -227,7 +239,7 @@ impl Store {
 
     pub(crate) fn put_bytes(&self, record: NewRecord, payload: Vec<u8>) -> Result<(), Error> {
         self.inside(|shared| {
-            let entry = pending(shared, record, payload);
+            let entry = self.pending(shared, record, payload);
             if shared.options.write_through {
                 return shared.write_through(entry);
             }
@@ -239,6 +251,20 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    fn pending(&self, shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
+        let born = record
+            .fence
+            .map_or_else(|| shared.seen().0.number, |fence| fence.0);
+        Pending {
+            record,
+            by: self.speaker,
+            payload: Arc::new(payload),
+            born,
+            written: SystemTime::now(),
+            row: None,
+        }
     }
 
     /// Stores the content of a file under [`scratch`](Self::scratch), which is moved, not copied. Committed when this
@@ -265,7 +291,7 @@ impl Store {
     /// ```
     pub fn put_file(&self, record: NewRecord, path: impl AsRef<Path>) -> Result<(), Error> {
         self.inside(|shared| {
-            let entry = pending(shared, record, Vec::new());
+            let entry = self.pending(shared, record, Vec::new());
             let put = shared.adopt(&entry, path.as_ref())?;
             shared
                 .drain(&[Write::Op(Op::Put(Box::new(put)))])
@@ -519,7 +545,7 @@ impl Store {
         for some in keys.chunks(AT_ONCE) {
             let ops = some
                 .iter()
-                .map(|digest| Op::Invalidate(Target::Key(*digest)));
+                .map(|digest| Op::Invalidate(Target::Key(*digest), self.speaker));
             let ops: Vec<Write> = ops.map(Write::Op).collect();
             match self.inside(|shared| Ok(shared.drain(&ops)?.invalidated)) {
                 Err(full) if error::is_full(&full) => {
@@ -534,7 +560,7 @@ impl Store {
     /// Writes an invalidation down, and then removes what it is about, some at a time so that others can write between.
     fn invalidate_target(&self, target: Target) -> Result<u64, Error> {
         let apply = |op| self.inside(|shared| shared.drain(&[Write::Op(op)]));
-        let first = match apply(Op::Invalidate(target.clone())) {
+        let first = match apply(Op::Invalidate(target.clone(), self.speaker)) {
             Err(full) if error::is_full(&full) => return self.clear_at_once(),
             first => first?,
         };
@@ -565,7 +591,11 @@ impl Store {
 
     /// Discards everything, which a full disk has room for when it has none for what was asked.
     fn clear_at_once(&self) -> Result<u64, Error> {
-        self.inside(|shared| Ok(shared.drain(&[Write::Op(Op::Clear)])?.invalidated))
+        self.inside(|shared| {
+            Ok(shared
+                .drain(&[Write::Op(Op::Clear(self.speaker))])?
+                .invalidated)
+        })
     }
 
     /// Goes through the heads of all entries, in the order in which their digests first came. What is queued is committed
@@ -748,7 +778,7 @@ impl Store {
         })
     }
 
-    /// Starts to hear of what other processes invalidate, from a point in the store's history on: take it before the first
+    /// Starts to hear of what others invalidate, from a point in the store's history on: take it before the first
     /// entry is read.
     ///
     /// See [`Watch`] for an example.
@@ -765,7 +795,7 @@ impl Store {
 
     /// What other stores said after a number.
     pub(crate) fn news(&self, after: u64) -> Result<News, Error> {
-        self.inside(|shared| shared.index.news(after))
+        self.inside(|shared| shared.index.news(after, self.speaker))
     }
 
     /// Counts a failure of whoever uses the store, such as a value that cannot be decoded.
@@ -774,19 +804,6 @@ impl Store {
             shared.failed(error);
             Ok(())
         });
-    }
-}
-
-fn pending(shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
-    let born = record
-        .fence
-        .map_or_else(|| shared.seen().0.number, |fence| fence.0);
-    Pending {
-        record,
-        payload: Arc::new(payload),
-        born,
-        written: SystemTime::now(),
-        row: None,
     }
 }
 

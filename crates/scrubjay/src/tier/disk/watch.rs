@@ -1,4 +1,4 @@
-//! What other processes say of a store's entries, for those who keep copies of them in memory.
+//! What others say of a store's entries, for those who keep copies of them in memory.
 //!
 //! Invariants: nothing that was said after a watch began is missed, because what cannot be told apart any more is told as
 //! [`Invalidation::All`]; and a look at a store where nothing was said reads one page and writes nothing.
@@ -8,7 +8,7 @@ use super::index::Target;
 use super::record::Fence;
 use super::store::Store;
 
-/// Something that another process said is no longer true.
+/// Something that somebody else said is no longer true.
 ///
 /// # Example
 ///
@@ -40,9 +40,10 @@ impl From<Target> for Invalidation {
     }
 }
 
-/// Hears of the invalidations that other processes bring; made by [`Store::watch`].
+/// Hears of the invalidations that others bring, in this process and in others; made by [`Store::watch`].
 ///
-/// Those of this process are not among them: whoever brings one tells others in the process by himself.
+/// What is said through the handle that it was made from, or through clones of that one, is not among them. Caches have
+/// handles of their own.
 ///
 /// # Example
 ///
@@ -53,7 +54,9 @@ impl From<Target> for Invalidation {
 /// let store = Store::open(&dir)?;
 /// let mut watch = store.watch(store.fence());
 /// store.clear()?;
-/// assert!(watch.news().is_empty(), "this process cleared it");
+/// assert!(watch.news().is_empty(), "the same handle cleared it");
+/// Store::open(&dir)?.clear()?;
+/// assert_eq!(watch.news().len(), 1);
 /// # drop((watch, store)); std::fs::remove_dir_all(dir).unwrap();
 /// # Ok::<(), scrubjay::Error>(())
 /// ```

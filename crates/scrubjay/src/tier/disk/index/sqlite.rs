@@ -13,8 +13,8 @@ use super::connection::connect;
 use super::evict;
 use super::readers::Readers;
 use super::schema::{self, Kind};
-use super::write::Writer;
-use super::{Applied, FunctionStats, Guides, Index, Last, News, Op, Row, Target, read};
+use super::write::{Origin, Writer};
+use super::{Applied, FunctionStats, Guides, Index, Last, News, Op, Row, Speaker, Target, read};
 use crate::error::{Error, ErrorKind};
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::directory::Directory;
@@ -24,7 +24,7 @@ use crate::tier::disk::{Options, error};
 pub(crate) struct Sqlite {
     pub(super) directory: Directory,
     pub(super) options: Options,
-    pub(super) origin: i64,
+    origin: Origin,
     readers: Readers,
     writer: Mutex<Option<Writer>>,
 }
@@ -76,7 +76,7 @@ impl Sqlite {
         Ok(Self {
             directory: directory.clone(),
             options,
-            origin,
+            origin: Origin::new(origin),
             readers: Readers::new(opened),
             writer: Mutex::new(None),
         })
@@ -166,8 +166,9 @@ impl Index for Sqlite {
         })
     }
 
-    fn news(&self, after: u64) -> Result<News, Error> {
-        self.read(|reader| read::news(reader, after, self.origin))
+    fn news(&self, after: u64, but: Speaker) -> Result<News, Error> {
+        let origin = self.origin.of(but);
+        self.read(|reader| read::news(reader, after, origin))
     }
 
     fn last(&self) -> Result<Last, Error> {
@@ -224,7 +225,7 @@ mod tests {
         /// The index as another process has it.
         fn index_of(&self, origin: i64) -> Sqlite {
             let directory = Directory::open(&self.0, false).unwrap();
-            Sqlite::open(&directory, &Options::default(), origin).unwrap()
+            Sqlite::open(&directory, &Options::default(), origin << 32).unwrap()
         }
     }
 
@@ -246,6 +247,7 @@ mod tests {
             born,
             is_load: true,
             replaces: false,
+            by: Speaker::default(),
             ends: None,
             bucket: 0,
             file: None,
@@ -269,7 +271,7 @@ mod tests {
             let index = folder.index();
             let old: Vec<Op> = (0..many).map(|key| put(key, 0)).collect();
             index.apply(&old, false).unwrap();
-            let said = index.apply(&[Op::Invalidate(target.clone())], true);
+            let said = index.apply(&[Op::Invalidate(target.clone(), Speaker::default())], true);
             let before = said.unwrap().last.invalidation;
             let new = [put(3, before), put(many, before)];
             index.apply(&new, false).unwrap();
@@ -307,7 +309,7 @@ mod tests {
         let folder = Folder::new("refused");
         let (ours, theirs) = (folder.index_of(1), folder.index_of(2));
         ours.apply(&[put(1, 0), put(2, 0)], false).unwrap();
-        let said = theirs.apply(&[Op::Invalidate(Target::Loads)], true);
+        let said = theirs.apply(&[Op::Invalidate(Target::Loads, Speaker::default())], true);
         let number = said.unwrap().last.number;
         let too_large = match insertion(2, number) {
             Op::Put(put) => Op::Put(Box::new(Put {
@@ -323,7 +325,7 @@ mod tests {
         let late = ours.apply(&[put(1, number), put(2, number)], false);
         assert_eq!(late.unwrap().fenced, 2);
         for index in [&ours, &theirs] {
-            let news = index.news(number).unwrap().targets;
+            let news = index.news(number, Speaker::default()).unwrap().targets;
             assert_eq!(news, [key(1), key(2)].map(Target::Key));
         }
     }
@@ -332,10 +334,10 @@ mod tests {
     fn the_memory_of_whoever_loaded_hears_that_its_load_was_refused_for_what_nobody_could_ask() {
         let folder = Folder::new("refused-load");
         let (ours, theirs) = (folder.index_of(1), folder.index_of(2));
-        let said = theirs.apply(&[Op::Invalidate(Target::Loads)], true);
+        let said = theirs.apply(&[Op::Invalidate(Target::Loads, Speaker::default())], true);
         let number = said.unwrap().last.number;
         assert_eq!(ours.apply(&[put(1, 0)], false).unwrap().fenced, 1);
-        let news = ours.news(number).unwrap().targets;
+        let news = ours.news(number, Speaker::default()).unwrap().targets;
         assert_eq!(news, [Target::Key(key(1))]);
     }
 

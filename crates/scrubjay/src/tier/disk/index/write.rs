@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::evict;
 use super::read::{Numbers, numbers, parts};
 use super::schema::{CAPACITY, FILE_BYTES, FORGOTTEN, OLD_NEWS, PAGE};
-use super::{Applied, Noted, Op, Put, Target, sums};
+use super::{Applied, Noted, Op, Put, Speaker, Target, sums};
 use crate::tier::disk::Options;
 use crate::tier::disk::digest::Digest;
 use crate::tier::disk::format::nanos_of;
@@ -24,16 +24,33 @@ const NEWS_MILLIS: i64 = 60_000;
 const LOOK: u64 = 1024;
 /// The origin of what every process is to hear.
 const NOBODY: i64 = -1;
-/// Nothing has this origin.
-const NONE: i64 = i64::MIN;
 /// Entries that a tag's invalidation removes in the transaction that writes it down.
 pub(crate) const AT_ONCE: usize = 512;
+
+/// A process that says something: the numbers of its speakers follow one another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin(i64);
+
+impl Origin {
+    pub(super) fn new(number: i64) -> Self {
+        Self(number & !i64::from(Speaker::MOST))
+    }
+
+    pub(super) fn of(self, speaker: Speaker) -> i64 {
+        self.0 | i64::from(speaker.0)
+    }
+
+    /// The last number that one of the process may have.
+    fn last(self) -> i64 {
+        self.0 | i64::from(Speaker::MOST)
+    }
+}
 
 /// The connection that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    origin: i64,
+    origin: Origin,
     is_durable: bool,
     functions: HashMap<Function, i64>,
     /// The length of the log from which on it is to be emptied.
@@ -43,7 +60,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, origin: i64) -> Self {
+    pub(super) fn new(connection: Connection, origin: Origin) -> Self {
         Self {
             connection,
             origin,
@@ -94,6 +111,7 @@ impl Writer {
                 numbers: Numbers::default(),
                 applied: Applied::default(),
                 inserted: Vec::new(),
+                inserted_by: Speaker::default(),
                 journals: BTreeMap::new(),
             };
             step.numbers = step.before;
@@ -116,12 +134,13 @@ impl Writer {
 pub(super) struct Step<'a> {
     pub(super) connection: &'a Connection,
     functions: &'a mut HashMap<Function, i64>,
-    origin: i64,
+    origin: Origin,
     before: Numbers,
     pub(super) numbers: Numbers,
     pub(super) applied: Applied,
-    /// The digests of what was inserted since the last invalidation, all under one number.
+    /// The digests of what one inserted since the last invalidation, all under one number.
     inserted: Vec<u8>,
+    inserted_by: Speaker,
     /// The last entry that was applied of each journal of which this batch has some.
     journals: BTreeMap<i64, u64>,
 }
@@ -130,8 +149,8 @@ impl Step<'_> {
     fn run(&mut self, op: &Op, options: &Options) -> rusqlite::Result<()> {
         match op {
             Op::Put(put) => self.put(put, options),
-            Op::Invalidate(target) => self.invalidate(target),
-            Op::Clear => self.clear(),
+            Op::Invalidate(target, by) => self.invalidate(target, *by),
+            Op::Clear(by) => self.clear(*by),
             Op::Remove { ids, before } => {
                 for id in ids {
                     let old = self.find("id = ?1", params![id])?;
@@ -237,7 +256,7 @@ impl Step<'_> {
         }
         let was_inserted = old.as_ref().is_some_and(Old::was_inserted);
         let born = if put.replaces {
-            self.insert(&put.digest)
+            self.insert(&put.digest, put.by)?
         } else {
             put.born
         };
@@ -288,7 +307,7 @@ impl Step<'_> {
     fn refuse(&mut self, put: &Put, old: Option<Old>) -> rusqlite::Result<()> {
         self.applied.fenced += 1;
         self.applied.unnamed.extend(put.file.map(|(id, _)| id));
-        if put.replaces || self.is_said(&Target::Loads, put.born, NONE)? {
+        if put.replaces || self.is_said(&Target::Loads, put.born, None)? {
             self.say(&Target::Key(put.digest), NOBODY)?;
         }
         let is_its_own = |old: &Old| put.replaces && old.tail == *put.digest.tail();
@@ -310,7 +329,7 @@ impl Step<'_> {
         let tags = put.tags.iter().map(|tag| Target::Tag(tag.clone()));
         let all = [key, function, Target::All, Target::Loads];
         // What this process said is in the order in which it was queued, and only a load began before it was queued.
-        let but = if put.is_load { NONE } else { self.origin };
+        let but = (!put.is_load).then_some(self.origin);
         for target in all.into_iter().chain(tags) {
             if self.is_said(&target, put.born, but)? {
                 return Ok(true);
@@ -319,11 +338,13 @@ impl Step<'_> {
         Ok(false)
     }
 
-    /// Whether this was said after a number, by others than one.
-    fn is_said(&self, target: &Target, after: u64, but: i64) -> rusqlite::Result<bool> {
-        let sql = "SELECT EXISTS(SELECT 1 FROM i WHERE kind = ?1 AND target = ?2 AND number > ?3 AND origin != ?4)";
+    /// Whether this was said after a number, by others than a process.
+    fn is_said(&self, target: &Target, after: u64, but: Option<Origin>) -> rusqlite::Result<bool> {
+        let sql = "SELECT EXISTS(SELECT 1 FROM i WHERE kind = ?1 AND target = ?2 AND number > ?3 \
+                   AND (origin | ?4) IS NOT ?5)";
         let (kind, bytes) = parts(target);
-        let values = params![kind, bytes, after.cast_signed(), but];
+        let (speakers, last) = (Speaker::MOST, but.map(Origin::last));
+        let values = params![kind, bytes, after.cast_signed(), speakers, last];
         let mut statement = self.connection.prepare_cached(sql)?;
         statement.query_row(values, |row| row.get(0))
     }
@@ -364,12 +385,16 @@ impl Step<'_> {
     }
 
     /// Notes an insertion, and returns its number.
-    fn insert(&mut self, digest: &Digest) -> u64 {
+    fn insert(&mut self, digest: &Digest, by: Speaker) -> rusqlite::Result<u64> {
+        if self.inserted_by != by {
+            self.announce_inserted()?;
+            self.inserted_by = by;
+        }
         if self.inserted.is_empty() {
             self.next_number();
         }
         self.inserted.extend(digest.as_bytes());
-        self.numbers.last.number
+        Ok(self.numbers.last.number)
     }
 
     fn announce_inserted(&mut self) -> rusqlite::Result<()> {
@@ -378,8 +403,9 @@ impl Step<'_> {
         }
         let sql = "INSERT INTO n(number, at, digests, origin, c) VALUES (?1, ?2, ?3, ?4, ?5)";
         let (number, at) = (self.numbers.last.number.cast_signed(), now());
-        let sum = sums::of_insertions(number, at, &self.inserted, self.origin);
-        let values = params![number, at, self.inserted, self.origin, sum];
+        let origin = self.origin.of(self.inserted_by);
+        let sum = sums::of_insertions(number, at, &self.inserted, origin);
+        let values = params![number, at, self.inserted, origin, sum];
         self.connection.prepare_cached(sql)?.execute(values)?;
         self.inserted.clear();
         Ok(())
@@ -402,8 +428,8 @@ impl Step<'_> {
     }
 
     /// Writes an invalidation down, and removes what is found at once.
-    fn invalidate(&mut self, target: &Target) -> rusqlite::Result<()> {
-        let number = self.say(target, self.origin)?;
+    fn invalidate(&mut self, target: &Target, by: Speaker) -> rusqlite::Result<()> {
+        let number = self.say(target, self.origin.of(by))?;
         match target {
             Target::Key(digest) => {
                 let old = self.find_digest(digest)?;
@@ -425,9 +451,9 @@ impl Step<'_> {
     }
 
     /// Says that all is untrue, and empties the tables. Nothing is written of pages that the file does not keep.
-    fn clear(&mut self) -> rusqlite::Result<()> {
+    fn clear(&mut self, by: Speaker) -> rusqlite::Result<()> {
         // Loads that began before are refused, inserted or not.
-        self.say(&Target::All, self.origin)?;
+        self.say(&Target::All, self.origin.of(by))?;
         let mut files = (self.connection).prepare("SELECT file FROM e WHERE file IS NOT NULL")?;
         let files = files.query_map([], |row| row.get(0))?;
         let files: Vec<i64> = files.collect::<rusqlite::Result<_>>()?;
