@@ -139,6 +139,63 @@ def test_what_cannot_be_kept_is_asked_at_once_and_not_one_after_the_other(cache)
     assert answers == [None]
 
 
+class Watched(scrubjay.dspy.Cache):
+    """A cache of a user's, with `get` and `put` of their own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.asked = []
+
+    def get(self, request, ignored_args_for_cache_key=None):
+        self.asked.append("get")
+        return super().get(request, ignored_args_for_cache_key)
+
+    def put(self, request, value, ignored_args_for_cache_key=None, enable_memory_cache=True):
+        self.asked.append("put")
+        super().put(request, value, ignored_args_for_cache_key, enable_memory_cache)
+
+
+@pytest.fixture
+def watched(tmp_path):
+    yield scrubjay.dspy.install(Watched(disk_cache_dir=tmp_path / "cache"))
+    scrubjay.dspy.uninstall()
+
+
+def test_functions_ask_the_get_and_put_of_a_cache_that_has_its_own(watched):
+    @scrubjay.dspy.request_cache()
+    def ask(q):
+        return f"answer to {q}"
+
+    @scrubjay.dspy.request_cache()
+    async def ask_async(q):
+        return f"answer to {q}"
+
+    assert ask(q=1) == ask(q=1) == "answer to 1" and watched.asked == ["get", "put", "get"]
+    watched.asked.clear()
+    assert asyncio.run(ask_async(q=1)) == asyncio.run(ask_async(q=1)) == "answer to 1"
+    assert watched.asked == ["get", "put", "get"]
+
+
+def test_an_answer_is_kept_for_the_arguments_as_they_came(cache):
+    @scrubjay.dspy.request_cache()
+    def ask(messages):
+        messages.append("changed")
+        return len(messages)
+
+    assert ask(messages=["a"]) == 2 and ask(messages=["a"]) == 2
+    assert ask(messages=["a", "changed"]) == 3
+
+
+def test_an_answer_to_arguments_without_a_key_is_not_kept_for_what_they_became(cache):
+    @scrubjay.dspy.request_cache()
+    def ask(messages):
+        messages[:] = ["plain"]
+        return len(messages)
+
+    assert ask(messages=[object()]) == 1 and len(cache.disk_cache) == 0
+    assert cache.stats().uncacheable == 1
+
+
 def test_a_function_that_asks_for_its_own_key_computes(cache):
     @scrubjay.dspy.request_cache()
     def ask(depth):

@@ -97,15 +97,17 @@ class Cache:
         try:
             return self.cache_key(request, ignored_args_for_cache_key)
         except Exception as error:
-            with self._lock:
-                self._uncacheable += 1
             logger.debug("a request has no key, so it is not cached: %s", error)
             return None
 
     def get(self, request, ignored_args_for_cache_key=None):
         """The answer to a request: a copy, with `usage` cleared and `cache_hit` set. None is a miss."""
         key = self.key_or_none(request, ignored_args_for_cache_key)
-        return None if key is None else self.get_key(key)
+        if key is not None:
+            return self.get_key(key)
+        with self._lock:
+            self._uncacheable += self.enable_memory_cache or self.enable_disk_cache
+        return None
 
     def put(self, request, value, ignored_args_for_cache_key=None, enable_memory_cache=True):
         """Keep a copy of an answer. None is not kept."""

@@ -66,16 +66,19 @@ def request_cache(cache_arg_name=None, ignored_args_for_cache_key=None, enable_m
         identifier = f"{function.__module__}.{function.__qualname__}"
         plain = _stock_request_cache()(cache_arg_name, ignored, enable_memory_cache)(function)
 
-        def key_of(cache, args, kwargs):
+        def request_of(args, kwargs):
             request = dict(kwargs[cache_arg_name]) if cache_arg_name else dict(kwargs)
             if not cache_arg_name:
                 request.update((f"positional_arg_{i}", arg) for i, arg in enumerate(args))
             request["_fn_identifier"] = identifier
-            # Before the call, which may change its arguments.
-            return cache.key_or_none(request, ignored)
+            return request
 
-        def keep(cache, key, answer):
-            cache.put_key(key, answer, enable_memory_cache, identifier)
+        def keep(cache, key, request, answer):
+            if cache.key_or_none(request, ignored) == key:
+                cache.put(request, answer, ignored, enable_memory_cache)
+            elif key is not None:
+                # The call changed its arguments.
+                cache.put_key(key, answer, enable_memory_cache, identifier)
             return answer
 
         @functools.wraps(function)
@@ -83,30 +86,28 @@ def request_cache(cache_arg_name=None, ignored_args_for_cache_key=None, enable_m
             cache = _current()
             if cache is None:
                 return plain(*args, **kwargs)
-            key = key_of(cache, args, kwargs)
-            if key is None:
-                return function(*args, **kwargs)
+            request = request_of(args, kwargs)
+            key = cache.key_or_none(request, ignored)
 
             def ask():
-                found = cache.get_key(key)
-                return keep(cache, key, function(*args, **kwargs)) if found is None else found
+                found = cache.get(request, ignored)
+                return keep(cache, key, request, function(*args, **kwargs)) if found is None else found
 
-            return cache.flights.run(key, ask)
+            return ask() if key is None else cache.flights.run(key, ask)
 
         @functools.wraps(function)
         async def call_async(*args, **kwargs):
             cache = _current()
             if cache is None:
                 return await plain(*args, **kwargs)
-            key = key_of(cache, args, kwargs)
-            if key is None:
-                return await function(*args, **kwargs)
+            request = request_of(args, kwargs)
+            key = cache.key_or_none(request, ignored)
 
             async def ask():
-                found = cache.get_key(key)
-                return keep(cache, key, await function(*args, **kwargs)) if found is None else found
+                found = cache.get(request, ignored)
+                return keep(cache, key, request, await function(*args, **kwargs)) if found is None else found
 
-            return await cache.flights.run_async(key, ask)
+            return await (ask() if key is None else cache.flights.run_async(key, ask))
 
         return call_async if inspect.iscoroutinefunction(function) else call
 
