@@ -32,6 +32,17 @@ def test_keys_of_every_kind_come_back(cache, key):
     assert key in diskcache.Cache(cache.directory)
 
 
+@pytest.mark.parametrize("length", [3 << 15, 3 << 10])
+def test_cull_brings_values_of_every_size_within_the_limit(cache, length):
+    for key in range(40):
+        # Such that nothing is gained by compressing it.
+        cache[key] = os.urandom(length)
+    cache.reset("size_limit", 20 * length)
+    assert cache.volume() > 20 * length
+    assert 20 <= cache.cull() <= 24 and cache.volume() <= 20 * length
+    assert min(cache) == 40 - len(cache)
+
+
 @pytest.mark.parametrize("tag", [None, "blue", 7, 1.5, b"raw", "int:7", "str:x", "a:b"])
 def test_tags_come_back_as_they_were_and_evict(cache, tag):
     cache.set("k", 1, tag=tag)

@@ -12,8 +12,7 @@ INSIDE = "replaces or reads diskcache's insides: its connection, its SQLite file
 DISK = "subclasses or configures `Disk`, the class that lays out diskcache's files"
 POLICY = "expects victims in the exact order of a policy; the store evicts what was not used lately among some picked by chance"
 SWEEP = "expects `set` to discard what is expired; the store does so when it needs the room"
-COMPRESSED = "expects values to take their full length; the store compresses them"
-FILE = "expects a value to be a file that others can open by its name"
+FILE = "expects a value to be a file that others can open by its name, after it was closed too; here it is a temporary copy"
 LAYOUT = "counts the files of the folder, which are others here"
 PICKLED_KEY = "has an open file as a key, which only pickle can encode"
 
@@ -30,7 +29,6 @@ EXCLUDED: dict[str, dict[str, list[str]]] = {
             "test_custom_eviction_policy",
         ],
         SWEEP: ["test_expire_rows"],
-        COMPRESSED: ["test_size_limit_with_files"],
         FILE: ["test_path"],
         LAYOUT: ["test_cleanup_dirs"],
         PICKLED_KEY: ["test_getsetdel"],
@@ -42,7 +40,6 @@ EXCLUDED: dict[str, dict[str, list[str]]] = {
             "test_volume",
         ],
         DISK: ["test_custom_filename_disk"],
-        COMPRESSED: ["test_size_limit_with_files"],
         PICKLED_KEY: ["test_getsetdel"],
     },
 }  # fmt: skip

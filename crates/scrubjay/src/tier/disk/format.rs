@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::LARGEST;
 use super::digest::Digest;
 use super::record::{Codec, Function, Head};
+use super::values::size_of_file;
 
 const MAGIC: [u8; 2] = *b"SJ";
 /// The version of this layout.
@@ -151,10 +152,11 @@ fn parse<'a>(digest: &Digest, function: &Arc<Function>, body: &'a [u8]) -> Optio
         _ => Stored::File(u64::from_le_bytes(input.0.try_into().ok()?)),
     };
     let is_compressed = flags & COMPRESSED != 0;
-    let kept = match stored {
-        Stored::Inline(bytes) => bytes.len() as u64,
-        Stored::File(_) => len,
+    let (kept, file) = match stored {
+        Stored::Inline(bytes) => (bytes.len() as u64, 0),
+        Stored::File(_) => (len, size_of_file(len)),
     };
+    let entry = (body.len() + CHECKSUM) as u64;
     let whole = is_compressed || kept == len;
     (whole && (kept == len || len <= LARGEST)).then_some(())?;
     let head = Head {
@@ -169,7 +171,7 @@ fn parse<'a>(digest: &Digest, function: &Arc<Function>, body: &'a [u8]) -> Optio
         is_failure: flags & FAILURE != 0,
         is_compressed,
         len,
-        stored_bytes: body.len() as u64 + CHECKSUM as u64,
+        stored_bytes: entry.saturating_add(file),
         description,
         born,
     };
@@ -285,6 +287,15 @@ mod tests {
         let parsed = read(&bytes).expect("it was just written");
         assert_eq!(parsed.head, written);
         assert_eq!(parsed.stored, Stored::Inline(b"abc"));
+    }
+
+    #[test]
+    fn an_entry_takes_what_its_value_file_takes() {
+        let bytes = encode(&head(100_000), Stored::File(1));
+        let parsed = read(&bytes).expect("it was just written");
+        let file = size_of_file(100_000);
+        assert!(file > 100_000);
+        assert_eq!(parsed.head.stored_bytes, bytes.len() as u64 + file);
     }
 
     #[test]

@@ -126,7 +126,8 @@ fn sums(file: &mut File) -> io::Result<(u64, Vec<u64>)> {
 
 /// The size of the value file of a payload.
 pub(crate) fn size_of_file(len: u64) -> u64 {
-    len + len.div_ceil(CHUNK as u64) * 8 + FOOTER as u64
+    let table = len.div_ceil(CHUNK as u64) * 8;
+    len.saturating_add(table + FOOTER as u64)
 }
 
 /// A value file that has its name.
