@@ -12,7 +12,7 @@ INSIDE = "replaces or reads diskcache's insides: its connection, its SQLite file
 DISK = "subclasses or configures `Disk`, the class that lays out diskcache's files"
 POLICY = "expects victims in the exact order of a policy; the store evicts what was not used lately among some picked by chance"
 SWEEP = "expects `set` to discard what is expired; the store does so when it needs the room"
-FILE = "expects a value to be a file that others can open by its name, after it was closed too; here it is a temporary copy"
+FILE = "opens a value's file by its name after it was closed; here `read` gives a temporary copy"
 LAYOUT = "counts the files of the folder, which are others here"
 PICKLED_KEY = "has an open file as a key, which only pickle can encode"
 
