@@ -6,6 +6,7 @@
 //! length is trusted before the bytes are there; depth is bounded. Parts that a value shares come back as copies, and a
 //! cycle is refused by its depth.
 
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -125,7 +126,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
                 "a value is nested too deeply to be stored, or contains itself",
             ));
         }
-        // By exact type: a subclass is more than its base.
+        // By exact type: a subclass is more than its base. Of dictionaries and sets copies, made in one step, because `reduce`
+        // and other threads may change the originals.
         if let Ok(text) = value.cast_exact::<PyString>() {
             self.text(text)
         } else if let Ok(dict) = value.cast_exact::<PyDict>() {
@@ -135,7 +137,9 @@ impl<'a, 'py> Encoder<'a, 'py> {
         } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             self.items(tag::TUPLE, tuple.len(), tuple.iter(), depth)
         } else if let Ok(set) = value.cast_exact::<PySet>() {
-            self.items(tag::SET, set.len(), set.iter(), depth)
+            let items = PyList::type_object(value.py()).call1((set,))?;
+            let items = items.cast_into::<PyList>()?;
+            self.items(tag::SET, items.len(), items.iter(), depth)
         } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
             self.items(tag::FROZENSET, set.len(), set.iter(), depth)
         } else {
@@ -199,11 +203,10 @@ impl<'a, 'py> Encoder<'a, 'py> {
     }
 
     fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: u32) -> PyResult<()> {
-        // A copy, because `reduce` may run code that changes the original.
-        let pairs: Vec<_> = dict.iter().collect();
+        let copy = dict.copy()?;
         self.bytes.push(tag::DICT);
-        self.number(pairs.len() as u64);
-        for (key, value) in pairs {
+        self.number(copy.len() as u64);
+        for (key, value) in copy {
             self.value(&key, depth + 1)?;
             self.value(&value, depth + 1)?;
         }

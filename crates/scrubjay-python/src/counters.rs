@@ -1,4 +1,4 @@
-//! What a memoized function counts, over all its memories, and on the way of a miss.
+//! What a memoized function counts, over all its memories, on the way of a miss, and below memory.
 //!
 //! Counters are read for reports only, so nothing is published by them: every access is `Relaxed`.
 
@@ -6,8 +6,33 @@ use crate::clock::nanoseconds;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// A number that any threads count up.
+#[pyclass(frozen, module = "scrubjay._native")]
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
+
+#[pymethods]
+impl Counter {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts one more.
+    fn count(&self) {
+        self.add(1);
+    }
+
+    #[getter]
+    fn total(&self) -> u64 {
+        self.get()
+    }
+
+    /// Counts from zero.
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
 
 impl Counter {
     #[inline(always)]
@@ -28,10 +53,6 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,7 @@
 //! a cycle is refused. The graph is one for all flights, guarded by one cell in whose sections no Python code runs: neither
 //! a collection nor a signal can come between two steps here, as they could in Python.
 
+use crate::arrival;
 use crate::object::{Guarded, Obj};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -196,9 +197,10 @@ impl Node {
     }
 }
 
-/// Called in a child process, which finds flights of its parent.
+/// Called in a child process, which finds flights and arrivals of its parent.
 #[pyfunction]
 pub(crate) fn forked() {
+    arrival::forget();
     GENERATION.fetch_add(1, Ordering::SeqCst);
 }
 

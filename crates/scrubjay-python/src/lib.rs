@@ -3,6 +3,7 @@
 //! What a miss needs beyond a look-up (flights, lives, tags) is Python code of the package; it calls the table here.
 //! No section of `object::Guarded` runs Python code, so no lock of this module is ever held while the user's code runs.
 
+mod arrival;
 mod clock;
 mod codec;
 mod command;
@@ -40,7 +41,7 @@ mod _native {
     #[pymodule_export]
     use super::command::command;
     #[pymodule_export]
-    use super::counters::Counts;
+    use super::counters::{Counter, Counts};
     #[pymodule_export]
     use super::digest::digest;
     #[pymodule_export]

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code, reason = "reads arguments where the caller put them")]
 
+use crate::arrival::Arrival;
 use crate::clock::{Clock, ManualClock, Moment, NEVER, nanoseconds};
 use crate::counters::Counters;
 use crate::key::{Call, Key};
@@ -13,7 +14,6 @@ use crate::shelf::{Begun, Settled, Shelf, Value};
 use crate::table::{Place, key_objects, lookup};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, ffi};
 use std::cell::Cell;
@@ -93,21 +93,17 @@ impl Memory {
         attribute: &Bound<'py, PyAny>,
         instance: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        with_critical_section(attributes.as_any(), || {
-            // It is kept until the section is over, because dropping it may run any code.
-            let found = attributes.get_item(attribute)?;
-            let memory = found.as_ref().and_then(|found| found.cast::<Self>().ok());
-            match memory {
-                Some(memory) if memory.get().belongs_to(slf.py(), instance.as_ptr()) => {
-                    Ok((memory.clone().into_any(), None))
-                }
-                _ => {
-                    attributes.set_item(attribute, slf)?;
-                    Ok((slf.clone().into_any(), found))
-                }
-            }
-        })
-        .map(|(memory, _replaced)| memory)
+        let arrival = Arrival::of(slf, attribute, instance);
+        // Looked for after the arrival: who comes when those before have gone finds what they have put there.
+        let found = attributes.get_item(attribute)?;
+        if let Some(found) = found.as_ref().and_then(|found| found.cast::<Self>().ok())
+            && found.get().belongs_to(slf.py(), instance.as_ptr())
+        {
+            return Ok(found.clone().into_any());
+        }
+        let chosen = arrival.memory().bind(slf.py());
+        attributes.set_item(attribute, &chosen)?;
+        Ok(chosen)
     }
 
     /// The key of a single object, compared as a dictionary does.

@@ -13,6 +13,7 @@ import random
 import uuid
 
 import pytest
+from scrubjay import _native
 from scrubjay._codec import PICKLE, PYTHON, Codec, Unstorable
 
 DIGEST = bytes(32)
@@ -303,3 +304,18 @@ def test_a_key_that_others_can_read_is_refused(tmp_path):
     key.chmod(0o644)
     with pytest.raises(ValueError, match="chmod 600"):
         codec.encode(Plain(1), DIGEST)
+
+
+@pytest.mark.parametrize("container", [set, dict.fromkeys])
+def test_a_container_that_changes_while_it_is_encoded_is_encoded_as_it_was(container):
+    class Part:
+        pass
+
+    changed = container([Part(), Part()])
+
+    def reduce(_part):
+        (changed.add if type(changed) is set else changed.setdefault)(len(changed))
+        return "Part", None
+
+    restored = _native.decode(_native.encode(changed, reduce), lambda _name, _state: Part())
+    assert len(restored) == 2 and len(changed) == 4

@@ -19,7 +19,10 @@ import zoneinfo
 import pytest
 from other_process import run
 from scrubjay import Cache, ManualClock, memoize
+from scrubjay._disk import Origin, Ticket
+from scrubjay._flight import Flight, keeps_others_waiting
 from scrubjay._native import Store
+from scrubjay._warn import warn_once
 from waiting import WAIT, Gate, wait_until_waiting
 
 
@@ -784,3 +787,71 @@ def test_many_open_folders_are_not_needed_for_many_functions(folder):
         square(3)
     assert len({id(square._parts.loader.disk._opened()) for square in functions}) == 1
     assert len(os.listdir("/proc/self/fd")) - before < 30
+
+
+def test_a_thread_that_comes_while_another_opens_the_folder_finds_what_is_there(folder):
+    square_in(folder, [])(7)
+    again, met = square_in(folder, []), []
+    tier = again._parts.loader.disk
+
+    class Meeting:
+        """The reader, at whose opening another thread asks."""
+
+        def __init__(self, reader):
+            self._reader = reader
+
+        def __getattr__(self, name):
+            return getattr(self._reader, name)
+
+        def open(self, store):
+            if not met:
+                met.append(None)
+                asking = threading.Thread(target=lambda: met.append(again.contains(7)))
+                asking.start()
+                asking.join(WAIT)
+            self._reader.open(store)
+
+    tier._reader = Meeting(tier._reader)
+    assert again.contains(7) and met == [None, True]
+
+
+def test_threads_that_ask_for_the_state_of_code_at_once_all_get_it():
+    class Met(Origin):
+        """Another thread comes after the first look."""
+
+        _code = property(lambda self: self.states.pop(), lambda self, state: None)
+        states = ["state", lambda: "state"]
+
+    assert Met("function").code == "state"
+
+
+def test_a_load_that_lands_while_what_runs_inside_it_looks_keeps_nobody_waiting():
+    class Landing(Flight):
+        ticket = property(lambda self: tickets.pop(), lambda self, ticket: None)
+
+    tickets, flight = [None, Ticket(bytes(32), [], None)], Landing()
+    flight.depart()
+    try:
+        assert not keeps_others_waiting()
+    finally:
+        flight.arrive()
+
+
+def test_callers_that_meet_at_a_warning_give_it_once():
+    class Owner:
+        pass
+
+    class Kind:
+        asked = 0
+
+        def __hash__(self):
+            Kind.asked += 1
+            if Kind.asked == 2:
+                warn_once(owner, kind, "said")
+            return 1
+
+    owner, kind = Owner(), Kind()
+    with pytest.warns(RuntimeWarning) as warned:
+        warn_once(owner, kind, "said")
+        warn_once(owner, kind, "said")
+    assert len(warned) == 1

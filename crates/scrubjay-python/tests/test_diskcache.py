@@ -325,3 +325,14 @@ def test_a_transaction_that_is_interrupted_is_undone_for_other_processes_too(cac
         raise KeyboardInterrupt
     program = "import sys, scrubjay.compat.diskcache as d; print(d.Cache(sys.argv[1])['a'])"
     assert run(program, cache.directory) == "1\n"
+
+
+def test_a_cull_leaves_the_settings_that_others_read_alone(tmp_path):
+    class Watched(diskcache.FanoutCache):
+        def expire(self, *args):
+            seen.append(self.size_limit)
+            return super().expire(*args)
+
+    seen, cache = [], Watched(tmp_path / "cache", shards=4, size_limit=4 << 20)
+    cache.cull()
+    assert seen == [1 << 20]

@@ -4,6 +4,7 @@ With a GIL, threads switch as often as the interpreter can; without one, they ru
 """
 
 import asyncio
+import copy
 import gc
 import random
 import subprocess
@@ -15,6 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scrubjay import Cache, lru_cache, memoize
+from scrubjay._folder import Opened
+from scrubjay._native import Store, encode
+from scrubjay.compat import diskcache
 from waiting import WAIT
 
 THREADS = 4
@@ -217,6 +221,78 @@ def test_methods_of_one_instance_share_one_memory_among_threads():
             runs, owner = [], kind()
             assert in_threads(lambda _: owner.method(1)) == [1] * THREADS
             assert runs == [1]
+
+
+def test_methods_of_a_copy_get_one_memory_of_its_own_among_threads():
+    class Owner:
+        @memoize
+        def method(self, number):
+            runs.append(number)
+            return number
+
+    original, runs = Owner(), []
+    original.method(1)
+    for _ in range(50):
+        runs, owner = [], copy.copy(original)
+        assert in_threads(lambda _: owner.method(1)) == [1] * THREADS
+        assert runs == [1]
+
+
+def test_what_many_threads_ask_of_a_disk_is_counted(tmp_path):
+    @memoize(disk=tmp_path / "cache")
+    def function(number):
+        return number
+
+    in_threads(lambda seed: [function(number) for number in range(seed, THREADS * STEPS, THREADS)])
+    stats = function.stats()
+    assert (stats.disk_misses, stats.disk_writes) == (THREADS * STEPS, THREADS * STEPS)
+    calls = diskcache.Cache(tmp_path / "other", statistics=1)
+    in_threads(lambda _: [calls.get("absent") for _ in range(STEPS)])
+    assert calls.stats() == (0, THREADS * STEPS)
+
+
+def test_a_folder_has_one_watcher_though_another_thread_comes_while_it_begins(tmp_path):
+    class Meeting:
+        """A store, at whose first watch another thread begins to use it."""
+
+        def __init__(self):
+            self._store, self.watched = Store(tmp_path / "cache"), 0
+
+        def __getattr__(self, name):
+            return getattr(self._store, name)
+
+        def watch(self, since):
+            self.watched += 1
+            if self.watched == 1:
+                coming = threading.Thread(target=opened.attach, args=(tiers[1],))
+                coming.start()
+                coming.join(WAIT)
+            return self._store.watch(since)
+
+    store, tiers = Meeting(), [Value(1), Value(1)]
+    opened = Opened(store)
+    opened.attach(tiers[0])
+    opened.close()
+    assert store.watched == 1
+
+
+def test_a_dictionary_that_threads_change_is_encoded_as_it_was_at_some_moment():
+    changed, done = dict.fromkeys(range(100)), threading.Event()
+
+    def work(seed):
+        if seed:
+            while not done.is_set():
+                changed[seed] = changed.pop(seed, None)
+                changed.pop(-seed, None)
+                changed[-seed] = None
+            return
+        try:
+            for _ in range(STEPS):
+                encode(changed, None)
+        finally:
+            done.set()
+
+    in_threads(work)
 
 
 def test_of_threads_that_await_one_hit_one_gets_it():

@@ -43,9 +43,10 @@ class Origin:
 
     @property
     def code(self):
-        if callable(self._code):
-            self._code = self._code()
-        return self._code
+        code = self._code
+        if callable(code):
+            code = self._code = code()
+        return code
 
     @classmethod
     def of(cls, function, version=None, mode="source"):
@@ -133,7 +134,7 @@ class DiskTier:
         self._head = None
         self._attached = None
         self._mean_load = 0.0
-        self.misses = self.writes = self.failures = 0
+        self.misses, self.writes, self.failures = _native.Counter(), _native.Counter(), _native.Counter()
 
     def belong_to_instances(self):
         """The function is a method: its first parameter is the instance, and no part of its keys."""
@@ -141,8 +142,8 @@ class DiskTier:
 
     def reset(self):
         """Count from zero."""
-        self._reader.reset()
-        self.misses = self.writes = self.failures = 0
+        for counter in (self._reader, self.misses, self.writes, self.failures):
+            counter.reset()
 
     @property
     def hits(self):
@@ -299,7 +300,7 @@ class DiskTier:
         """As `peek_fresh`, counted."""
         found = self.peek_fresh(key)
         if found is None:
-            self.misses += 1
+            self.misses.count()
         else:
             self.count(found)
         return found
@@ -338,7 +339,7 @@ class DiskTier:
             # What is stale is refreshed from memory, and none is kept there.
             found = None
         if found is None:
-            self.misses += 1
+            self.misses.count()
             # What is said from here on overtakes the load that begins now.
             ticket.fence = opened.store.fence()
             lead.flight.ticket = ticket
@@ -374,7 +375,7 @@ class DiskTier:
         except (OSError, ValueError) as error:
             self._failed("write", f"{self.origin.name}: a result is kept in memory only: {error}")
         else:
-            self.writes += 1
+            self.writes.count()
             return True
         return False
 
@@ -468,14 +469,15 @@ class DiskTier:
     def _opened(self, make=True):
         opened = self.folder.opened(make)
         if opened is not None and self._attached is not opened:
+            # The last step tells other threads that they need not do this.
             opened.attach(self)
-            self._attached = opened
             self._reader.open(opened.store)
+            self._attached = opened
         return opened
 
     def _is_worth_a_lock(self):
         return not self._mean_load or self._mean_load >= _WORTH_A_LOCK
 
     def _failed(self, kind, message):
-        self.failures += 1
+        self.failures.count()
         warn_once(self, kind, message)

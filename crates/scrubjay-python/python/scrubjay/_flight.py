@@ -91,7 +91,9 @@ class Flight(_native.Flight):
 
 def keeps_others_waiting():
     """Whether the current code runs inside of a load for which other processes may wait."""
-    return any(flight.ticket is not None and flight.ticket.lead is not None for flight in _inside.get())
+    # Flights may land meanwhile, in the threads that lead them.
+    tickets = [flight.ticket for flight in _inside.get()]
+    return any(ticket is not None and ticket.lead is not None for ticket in tickets)
 
 
 def until_waiting(count, timeout):

@@ -56,13 +56,15 @@ class Opened:
         self._tiers = {}
         self._seen = store.fence()
         self._watch = self._thread = None
+        self._watching = threading.Lock()
 
     def attach(self, tier):
         """Add a tier that hears of invalidations from now on."""
         number = id(tier)
         tiers = self._tiers
         tiers[number] = weakref.ref(tier, lambda _gone: tiers.pop(number, None))
-        if self._thread is None:
+        # Taken by whoever is first, and never given back.
+        if self._watching.acquire(blocking=False):
             self.watch()
 
     def tell(self, kind, target=None):
@@ -73,12 +75,11 @@ class Opened:
 
     def watch(self):
         """Hear of what other processes invalidate, from the point on up to which it was heard."""
-        self._watch = self.store.watch(self._seen)
-        self._thread = threading.Thread(
-            target=_listen, args=(weakref.ref(self), self._watch), name="scrubjay-watch", daemon=True
-        )
+        watch = self.store.watch(self._seen)
+        thread = threading.Thread(target=_listen, args=(weakref.ref(self), watch), name="scrubjay-watch", daemon=True)
+        self._thread, self._watch = thread, watch
         try:
-            self._thread.start()
+            thread.start()
         except RuntimeError as error:
             # No more threads, or the interpreter is shutting down: nobody would hear, so nothing is taken from the disk.
             self.store.distrust()
@@ -126,10 +127,15 @@ def _share(store):
         return _all.setdefault(path, made)
 
 
+def _living():
+    """All that are open, though other threads may open more meanwhile."""
+    return [opened for reference in _all.valuerefs() if (opened := reference()) is not None]
+
+
 @atexit.register
 def _close():
     # Threads that come back from native code while the interpreter goes would be in its way.
-    for opened in list(_all.values()):
+    for opened in _living():
         opened.close()
 
 
@@ -137,8 +143,8 @@ def _forked():
     """A child has the memories of its parent, but none of its threads."""
     global _lock
     _lock = threading.Lock()
-    for opened in list(_all.values()):
-        if opened._thread is not None:
+    for opened in _living():
+        if opened._watching.locked():
             opened.watch()
 
 

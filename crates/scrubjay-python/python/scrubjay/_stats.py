@@ -69,7 +69,7 @@ class Stats(typing.NamedTuple):
 def stats_of(memory, loader):
     """What a memory and those that count with it, and their loader, have counted."""
     counts, disk = loader.counts, loader.disk
-    below = () if disk is None else (disk.hits, disk.misses, disk.writes, disk.failures)
+    below = () if disk is None else (disk.hits, disk.misses.total, disk.writes.total, disk.failures.total)
     hits, misses, entries, weight, evictions, expirations, rejections = memory.counts()
     return Stats(
         hits, misses, counts.loads, counts.errors, counts.waits, counts.refreshes,

@@ -5,7 +5,6 @@ import warnings
 
 def warn_once(owner, kind, message):
     """Warn unless `owner` has warned of this kind before."""
-    warned = owner.__dict__.setdefault("_warned", set())
-    if kind not in warned:
-        warned.add(kind)
+    ours = object()
+    if owner.__dict__.setdefault("_warned", {}).setdefault(kind, ours) is ours:
         warnings.warn(message, RuntimeWarning, stacklevel=4)

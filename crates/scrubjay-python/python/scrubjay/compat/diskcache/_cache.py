@@ -15,7 +15,7 @@ import time
 import weakref
 
 from scrubjay._codec import Codec
-from scrubjay._native import Store, key_digest
+from scrubjay._native import Counter, Store, key_digest
 from scrubjay.compat.diskcache._names import DEFAULT_SETTINGS, ENOVAL, Disk, Timeout
 from scrubjay.compat.diskcache._settings import Settings
 
@@ -74,7 +74,7 @@ class Cache:
         self._timeout = timeout
         self._pickle = allow_pickle, key_file
         self._codec = Codec(allow_pickle=allow_pickle, key_file=key_file)
-        self._hits = self._misses = 0
+        self._hits, self._misses = Counter(), Counter()
         self._opened = None
         self._kept = Settings(self._directory)
         kept = self._kept.read()
@@ -134,6 +134,7 @@ class Cache:
         return store
 
     def _capacity(self):
+        """The bytes that the folder may take."""
         return self._settings["size_limit"]
 
     @contextlib.contextmanager
@@ -270,8 +271,7 @@ class Cache:
         record = self._record(key)
         value = ENOVAL if record is None else self._value(record)
         if self._settings["statistics"]:
-            self._hits += value is not ENOVAL
-            self._misses += value is ENOVAL
+            (self._misses if value is ENOVAL else self._hits).count()
         if value is ENOVAL:
             return _with(default, None, None, expire_time, tag)
         if read and type(value) is bytes and len(value) >= self.disk_min_file_size:
@@ -447,7 +447,7 @@ class Cache:
             heads = sorted(self._heads(), key=lambda head: head.written)
             volume = sum(head.stored_bytes for head in heads)
             for head in heads:
-                if volume <= self._settings["size_limit"]:
+                if volume <= self._capacity():
                     break
                 volume -= head.stored_bytes
                 count += self._discard(head.digest)
@@ -484,9 +484,10 @@ class Cache:
 
     def stats(self, enable=True, reset=False):
         """`(hits, misses)` of this object since counting was enabled."""
-        counts = self._hits, self._misses
+        counts = self._hits.total, self._misses.total
         if reset:
-            self._hits = self._misses = 0
+            self._hits.reset()
+            self._misses.reset()
         self._settings["statistics"] = int(enable)
         return counts
 

@@ -23,15 +23,6 @@ class FanoutCache(Cache):
     def _capacity(self):
         return self._settings["size_limit"] * self._shard_count
 
-    def cull(self, retry=False):
-        """As `Cache.cull`, with the limits of all shards together."""
-        limit = self._settings["size_limit"]
-        self._settings["size_limit"] = limit * self._shard_count
-        try:
-            return super().cull(retry)
-        finally:
-            self._settings["size_limit"] = limit
-
     def cache(self, name, timeout=60, disk=Disk, **settings):
         """A cache of its own in a folder below this one's."""
         return Cache(_below(self._directory, name), timeout, disk, **settings)
