@@ -186,21 +186,34 @@ fn a_value_that_cannot_be_decoded_is_loaded_anew_and_counted() {
 fn the_memory_of_a_cache_hears_what_others_of_its_process_say_and_not_itself() {
     let folder = Folder::new("others");
     let store = Store::open(&folder.0).unwrap();
-    let build = || Cache::<u64, u64>::builder().disk(store.clone(), Function::new("f", ""));
+    let build = || {
+        let cache = Cache::<u64, u64>::builder().tag_with(|_, _| ["t"]);
+        cache.disk(store.clone(), Function::new("f", ""))
+    };
     let (tell, told) = mpsc::channel();
     let cache = build()
         .on_removal(move |key, _, cause| tell.send((*key, cause)).unwrap_or_default())
         .build()
         .unwrap();
-    let other = build().tag_with(|_, _| ["t"]).build().unwrap();
+    let other = build().build().unwrap();
     let again = Store::open(&folder.0).unwrap();
     let says: [&dyn Fn(); 7] = [
-        &|| other.insert(1, 100),
-        &|| drop(other.invalidate(&1)),
-        &|| drop(other.invalidate_if(|key, _| *key == 1)),
-        &|| drop(other.clear()),
-        &|| drop(again.clear()),
-        &|| drop(store.invalidate_function("f")),
+        &|| {
+            other.invalidate(&1);
+        },
+        &|| {
+            other.invalidate_if(|key, _| *key == 1);
+        },
+        &|| other.clear(),
+        &|| {
+            again.clear().unwrap();
+        },
+        &|| {
+            store.invalidate_function("f").unwrap();
+        },
+        &|| {
+            other.invalidate_tag("t");
+        },
         &|| other.insert(1, 101),
     ];
     for (round, say) in says.into_iter().enumerate() {
