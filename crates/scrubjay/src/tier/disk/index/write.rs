@@ -251,8 +251,11 @@ impl Step<'_> {
         let file_bytes = put.file.map_or(0, |(_, bytes)| bytes);
         let bytes = put.bytes.len() as u64 + file_bytes;
         let old = self.find("h = ?1", params![put.digest.head()])?;
-        if bytes > options.largest_entry() || self.is_fenced(put, old.as_ref())? {
-            return self.refuse(put, old);
+        if bytes > options.largest_entry() {
+            return self.refuse(put, old, self.origin.of(put.by));
+        }
+        if self.is_fenced(put, old.as_ref())? {
+            return self.refuse(put, old, NOBODY);
         }
         let was_inserted = old.as_ref().is_some_and(Old::was_inserted);
         let born = if put.replaces {
@@ -302,13 +305,14 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Does not store an entry. What an insertion was to replace is outdated all the same. And whoever wrote it may have it in
-    /// memory, where it stays though what `invalidate_if` looks for was asked of what is stored only: so it is said of its key.
-    fn refuse(&mut self, put: &Put, old: Option<Old>) -> rusqlite::Result<()> {
+    /// Does not store an entry. What an insertion was to replace is outdated all the same. And what was overtaken may be in its
+    /// writer's memory, where an `invalidate_if` of others, which asks what is stored, did not find it: so its key is said
+    /// to be untrue.
+    fn refuse(&mut self, put: &Put, old: Option<Old>, origin: i64) -> rusqlite::Result<()> {
         self.applied.fenced += 1;
         self.applied.unnamed.extend(put.file.map(|(id, _)| id));
         if put.replaces || self.is_said(&Target::Loads, put.born, None)? {
-            self.say(&Target::Key(put.digest), NOBODY)?;
+            self.say(&Target::Key(put.digest), origin)?;
         }
         let is_its_own = |old: &Old| put.replaces && old.tail == *put.digest.tail();
         old.filter(is_its_own)
