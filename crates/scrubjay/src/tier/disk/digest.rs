@@ -129,12 +129,24 @@ enum Kind {
 /// let other = KeyEncoder::new("example").str("a").str("bc").finish();
 /// assert_ne!(one, other);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "an encoder does nothing until `finish`"]
 pub struct KeyEncoder {
     /// What is not hashed yet: most keys are short, and cost a third if all their fields are hashed in one go.
     fields: Vec<u8>,
     hasher: Option<Box<blake3::Hasher>>,
+}
+
+impl Clone for KeyEncoder {
+    /// With room for more fields, because that is what a copy is made for.
+    fn clone(&self) -> Self {
+        let mut fields = Vec::with_capacity(self.fields.len() + 128);
+        fields.extend_from_slice(&self.fields);
+        Self {
+            fields,
+            hasher: self.hasher.clone(),
+        }
+    }
 }
 
 impl KeyEncoder {

@@ -14,7 +14,7 @@ use crate::tier::disk::digest::Digest;
 use crate::tier::disk::record::Function;
 
 pub(super) fn get(reader: &mut Reader, digest: &Digest) -> rusqlite::Result<Option<Row>> {
-    const SQL: &str = "SELECT id, h, k, f, file, a, v FROM e WHERE h = ?1 AND k = ?2";
+    const SQL: &str = "SELECT id, f, file, a, v FROM e WHERE h = ?1 AND k = ?2";
     let Reader {
         connection,
         functions,
@@ -23,13 +23,13 @@ pub(super) fn get(reader: &mut Reader, digest: &Digest) -> rusqlite::Result<Opti
     let mut statement = connection.prepare_cached(SQL)?;
     let mut rows = statement.query(params![digest.head(), digest.tail()])?;
     match rows.next()? {
-        Some(found) => row(connection, functions, found),
+        Some(found) => row(connection, functions, *digest, found),
         None => Ok(None),
     }
 }
 
 pub(super) fn rows(reader: &mut Reader, after: i64, limit: usize) -> rusqlite::Result<Vec<Row>> {
-    const SQL: &str = "SELECT id, h, k, f, file, a, v FROM e WHERE id > ?1 ORDER BY id LIMIT ?2";
+    const SQL: &str = "SELECT id, f, file, a, v, h, k FROM e WHERE id > ?1 ORDER BY id LIMIT ?2";
     let Reader {
         connection,
         functions,
@@ -39,31 +39,31 @@ pub(super) fn rows(reader: &mut Reader, after: i64, limit: usize) -> rusqlite::R
     let mut found = statement.query(params![after, limit as i64])?;
     let mut rows = Vec::new();
     while let Some(one) = found.next()? {
-        rows.extend(row(connection, functions, one)?);
+        let tail = one.get_ref(6)?.as_bytes_or_null()?.unwrap_or_default();
+        if let Some(digest) = Digest::of_parts(one.get(5)?, tail) {
+            rows.extend(row(connection, functions, digest, one)?);
+        }
     }
     Ok(rows)
 }
 
-/// `None` for a row whose digest is not one, or that is of no function.
+/// `None` for a row that is of no function.
 fn row(
     connection: &Connection,
     functions: &mut HashMap<i64, Arc<Function>>,
+    digest: Digest,
     found: &Found<'_>,
 ) -> rusqlite::Result<Option<Row>> {
-    let tail = found.get_ref(2)?.as_bytes_or_null()?.unwrap_or_default();
-    let Some(digest) = Digest::of_parts(found.get(1)?, tail) else {
-        return Ok(None);
-    };
-    let Some(function) = function(connection, functions, found.get(3)?)? else {
+    let Some(function) = function(connection, functions, found.get(1)?)? else {
         return Ok(None);
     };
     Ok(Some(Row {
         id: found.get(0)?,
         digest,
         function,
-        file: found.get(4)?,
-        bucket: found.get(5)?,
-        bytes: found.get(6)?,
+        file: found.get(2)?,
+        bucket: found.get(3)?,
+        bytes: found.get(4)?,
     }))
 }
 
