@@ -2,8 +2,8 @@
 //!
 //! Values come from one count that all processes share, so the larger one is the newer. What an operation brought about when
 //! it returned is the floor of the keys that it was about; a lookup that begins later must bring at least that. Memory
-//! hears of it a moment later, so with memory the floors are compared when the last news was heard. The processes
-//! are this test binary, started anew; some are killed on their way, and some fork. `STEPS=50000` for a long run.
+//! hears of it a moment later, so with memory the floors are compared when all are done. The processes are this test binary,
+//! started anew; some are killed on their way, and some fork. `STEPS=50000` for a long run.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 #![allow(clippy::print_stdout, reason = "the processes say how far they are")]
 #![allow(
@@ -14,13 +14,14 @@
 #[path = "fixtures/folder.rs"]
 mod folder;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use folder::Folder;
 use scrubjay::Cache;
@@ -38,9 +39,11 @@ const COMMON: u64 = 24;
 /// Of the others each thread inserts into some of its own, so that insertions of a key have an order.
 const OWN: u64 = 2;
 const KEYS: u64 = COMMON + PROCESSES * THREADS * OWN;
-/// A key that is only used to hear when all was heard.
-const MARKER: u64 = KEYS;
 const TAGS: u64 = 4;
+/// What is told of a process that neither ended well nor was killed.
+const FAILED: &str = "failed";
+/// Memory that has not heard the news by then never will.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the processes know of each other beside the folder.
 struct Common {
@@ -118,7 +121,8 @@ struct Worker {
     has_memory: bool,
     /// The steps of all processes together.
     most: u64,
-    removed: mpsc::Receiver<u64>,
+    /// Hears of each entry that leaves memory.
+    removed: mpsc::Receiver<()>,
 }
 
 impl Worker {
@@ -132,7 +136,7 @@ impl Worker {
             .capacity(if has_memory { 1_000 } else { 0 })
             .disk(store, Function::new("f", ""))
             .tag_with(|key: &u64, _: &Vec<u8>| [tag(*key)])
-            .on_removal(move |key, _, _| tell.send(*key).unwrap_or_default());
+            .on_removal(move |_, _, _| tell.send(()).unwrap_or_default());
         let first = COMMON + (number(PLACE) * THREADS + thread) * OWN;
         Self {
             common: Common::of(folder),
@@ -214,22 +218,19 @@ impl Worker {
         assert_eq!(status, 0, "a child ends well");
     }
 
-    /// What memory has when all news was heard is not older than the floors.
+    /// Waits until all are done, and then until memory is rid of all that is older than the floors.
     fn check_memory(&self) {
-        // The news that took the first marker may be from before everybody was done; what took the second one was looked for
-        // after that.
-        for round in 0..2 {
-            self.cache.get_or_insert_with(&MARKER, Vec::new);
-            println!("marked {round}");
-            assert!(self.removed.iter().any(|key| key == MARKER));
-        }
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         for key in 0..KEYS {
             let floor = self.common.floor(key);
-            let found = self.cache.peek(&key).map(|bytes| number_of(&bytes, key));
-            assert!(
-                found.is_none_or(|found| found >= floor),
-                "key {key}: memory has {found:?}, which is older than {floor}"
-            );
+            let stale = || {
+                let found = self.cache.peek(&key).map(|bytes| number_of(&bytes, key));
+                found.filter(|found| *found < floor)
+            };
+            while let Some(found) = stale() {
+                let heard = self.removed.recv_timeout(PATIENCE);
+                assert!(heard.is_ok(), "key {key}: {found} is older than {floor}");
+            }
         }
     }
 }
@@ -267,29 +268,44 @@ fn a_process_in_its_place() {
     });
 }
 
-fn start(folder: &Folder, has_memory: bool, place: u64, seed: u64) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "a_process_in_its_place", "--nocapture"])
-        .env(FOLDER, &folder.0)
-        .env(PLACE, place.to_string())
-        .env(SEED, seed.to_string());
-    if has_memory {
-        command.env(MEMORY, "");
-    }
-    command.stdout(Stdio::piped()).spawn().unwrap()
+/// One of the places, to which processes belong one after the other.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    folder: &'a Folder,
+    has_memory: bool,
+    number: u64,
+    /// Ends when all are done.
+    end: &'a PipeReader,
 }
 
-/// Runs one process in a place until it ends, and others after it as long as they are killed; tells each line they print.
-fn keep_place(folder: &Folder, has_memory: bool, place: u64, tell: &mpsc::Sender<String>) {
-    for round in 0.. {
-        let mut child = start(folder, has_memory, place, round * PROCESSES + place);
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        lines.for_each(|line| tell.send(line.unwrap()).unwrap());
-        let status = child.wait().unwrap();
-        if status.signal() != Some(libc::SIGKILL) {
-            assert!(status.success(), "place {place}: {status}");
-            return;
+impl Place<'_> {
+    fn start(self, seed: u64) -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "a_process_in_its_place", "--nocapture"])
+            .env(FOLDER, &self.folder.0)
+            .env(PLACE, self.number.to_string())
+            .env(SEED, seed.to_string());
+        if self.has_memory {
+            command.env(MEMORY, "");
+        }
+        let command = command.stdin(self.end.try_clone().unwrap());
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs one process until it ends, and others after it as long as they are killed; tells each line they print.
+    fn keep(self, tell: &mpsc::Sender<String>) {
+        for round in 0.. {
+            let mut child = self.start(round * PROCESSES + self.number);
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            lines.for_each(|line| tell.send(line.unwrap()).unwrap());
+            let status = child.wait().unwrap();
+            if status.signal() != Some(libc::SIGKILL) {
+                tell.send(format!("place {}: {status}", self.number))
+                    .unwrap();
+                assert!(status.success(), "place {}: {status}", self.number);
+                return;
+            }
         }
     }
 }
@@ -298,29 +314,24 @@ fn run(folder: &Folder, has_memory: bool) {
     let common = Common::of(&folder.0);
     common.next.store(1, Ordering::SeqCst);
     let (tell, lines) = mpsc::channel();
+    let (end, all_are_done) = std::io::pipe().unwrap();
     std::thread::scope(|scope| {
-        for place in 0..PROCESSES {
-            let tell = tell.clone();
-            scope.spawn(move || keep_place(folder, has_memory, place, &tell));
+        for number in 0..PROCESSES {
+            let (tell, end) = (tell.clone(), &end);
+            let place = Place {
+                folder,
+                has_memory,
+                number,
+                end,
+            };
+            scope.spawn(move || place.keep(&tell));
         }
         drop(tell);
-        let mut said = Vec::new();
-        let mut await_all = |word: &str| {
-            let is_it = |line: &&String| line.ends_with(word);
-            while said.iter().filter(is_it).count() < (PROCESSES * THREADS) as usize {
-                said.push(lines.recv().expect("all say it before they end"));
-            }
-        };
-        await_all("done");
-        if has_memory {
-            let store = Store::open(folder.store()).unwrap();
-            let other = Cache::<u64, Vec<u8>>::builder().disk(store, Function::new("f", ""));
-            let other = other.build().unwrap();
-            for round in 0..2 {
-                await_all(&format!("marked {round}"));
-                other.invalidate(&MARKER);
-            }
-        }
+        let until_one_fails = lines.iter().take_while(|line| line != FAILED);
+        let done = until_one_fails.filter(|line| line.ends_with("done"));
+        let done = done.take((PROCESSES * THREADS) as usize).count() as u64;
+        drop(all_are_done);
+        assert_eq!(done, PROCESSES * THREADS, "all say it before they end");
         lines.iter().for_each(drop);
     });
     let store = Store::open(folder.store()).unwrap();
