@@ -307,6 +307,30 @@ fn an_entry_is_found_at_every_moment_from_its_put_on() {
     }
 }
 
+/// How often this thread has read a file so far.
+#[cfg(target_os = "linux")]
+fn reads_of_this_thread() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let reads = counts.lines().find_map(|line| line.strip_prefix("syscr: "));
+    reads.unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lookup_in_a_folder_that_nobody_changes_reads_no_file() {
+    let folder = Folder::new("quiet");
+    let store = folder.open();
+    (0..100).for_each(|n| store.put(record(n), b"value").unwrap());
+    drop(store);
+    let store = folder.open();
+    let look_up = || (0..100).for_each(|n| assert!(value(&store, n).is_some()));
+    look_up();
+    let before = reads_of_this_thread();
+    (0..10).for_each(|_| look_up());
+    let reads = reads_of_this_thread() - before;
+    assert!(reads < 100, "{reads} for 1,000 lookups");
+}
+
 #[test]
 fn leads_of_different_keys_do_not_meet_and_one_of_the_same_key_is_refused() {
     let folder = Folder::new("leads");

@@ -167,14 +167,13 @@ impl<K, V> Attached<K, V> {
         name: Name,
         is: impl FnOnce(&K) -> bool,
         wanted: Wanted,
-    ) -> (Option<(K, Raised<V>)>, Fence) {
+    ) -> Option<(K, Raised<V>)> {
+        let record = self.store.get(&digest_of(name))?;
         // SeqCst: whoever failed to invalidate is believed at once.
-        let (record, fence) = self.store.get_fenced(&digest_of(name));
         if self.distrusted.load(Ordering::SeqCst) {
-            return (None, fence);
+            return None;
         }
-        let value = record.and_then(|record| self.raised(core, record, is, wanted));
-        (value, fence)
+        self.raised(core, record, is, wanted)
     }
 
     /// What a record brings, if it is one that may be served.
@@ -397,14 +396,14 @@ where
         };
         let look = || self.lookup(core, name, |other| other == key, wanted);
         let is_fresh = |(_, raised): &(K, Raised<V>)| raised.past.is_none();
-        let (mut found, fence) = look();
+        let mut found = look();
         let mut lead = None;
         if !found.as_ref().is_some_and(is_fresh) {
             match self.lead(name, visit) {
                 Led::Here(taken) => {
                     lead = Some(taken);
                     // Somebody may have stored it between the lookup and the lead.
-                    found = look().0;
+                    found = look();
                 }
                 Led::Elsewhere if visit.waits && !keeps_others_waiting() => {
                     return Descent::Busy(flight::pause(visit.tries));
@@ -420,7 +419,7 @@ where
         }
         let loading = Loading {
             name,
-            fence,
+            fence: self.store.fence(),
             begun: Instant::now(),
             lead,
         };
@@ -434,7 +433,7 @@ where
         is: &dyn Fn(&K) -> bool,
     ) -> Option<(K, Raised<V>)> {
         self.watch(core);
-        self.lookup(core, name, is, Wanted::default()).0
+        self.lookup(core, name, is, Wanted::default())
     }
 
     fn count(&self, found: Option<&Raised<V>>) {

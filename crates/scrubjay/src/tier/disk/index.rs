@@ -4,6 +4,7 @@
 //! applied whole or not at all, in its order, and is seen by every process once `apply` returned.
 
 mod check;
+mod commits;
 mod connection;
 pub(super) mod evict;
 mod inode;
@@ -204,17 +205,17 @@ pub struct FunctionStats {
 
 /// What the store asks of an engine. All methods may be called by any thread.
 pub(crate) trait Index: Send + Sync {
-    /// Finds a row. Equal tokens say that nothing was committed between, as far as a reader must know.
-    fn get(&self, digest: &Digest, token: Option<u64>) -> Result<Option<Row>, Error>;
+    /// Finds a row. Sees all that any process committed before.
+    fn get(&self, digest: &Digest) -> Result<Option<Row>, Error>;
     /// Whether lookups left something open that [`release_transactions`](Self::release_transactions) must close in time.
     fn keeps_transactions(&self) -> bool;
     fn release_transactions(&self, age: Duration);
     /// Applies a batch; `durable` asks that it survives a power loss once this returned.
     fn apply(&self, batch: &[Op], durable: bool) -> Result<Applied, Error>;
-    /// Keeps the log within its bounds; `announce` tells readers to begin anew.
-    fn keep_small(&self, shrank: bool, announce: &dyn Fn()) -> Result<(), Error>;
+    /// Keeps the log within its bounds.
+    fn keep_small(&self, shrank: bool) -> Result<(), Error>;
     /// Does a little of what can wait; says whether there is more to do.
-    fn tidy(&self, announce: &dyn Fn()) -> Result<bool, Error>;
+    fn tidy(&self) -> Result<bool, Error>;
     /// Some rows after `after` that an invalidation of this number is about; none: no more.
     fn concerned(&self, target: &Target, before: u64, after: i64) -> Result<Vec<i64>, Error>;
     /// Up to `limit` rows after the row `after`, in the order in which they were first written.

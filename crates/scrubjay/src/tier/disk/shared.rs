@@ -187,12 +187,12 @@ impl Shared {
         }
     }
 
-    /// The numbers of what was said last, and the token that goes with them.
-    pub(super) fn seen(&self) -> (Last, Option<u64>) {
+    /// The numbers of what was said last.
+    pub(super) fn last(&self) -> Last {
         match self.generation.read() {
-            Some(seen) => (seen.last, Some(seen.token)),
+            Some(seen) => seen.last,
             // Numbers too low only refuse more than they must.
-            None => (self.index.last().unwrap_or_default(), None),
+            None => self.index.last().unwrap_or_default(),
         }
     }
 
@@ -227,8 +227,7 @@ impl Shared {
     fn may_note(&self, entry: &Pending) -> bool {
         let is_small = (entry.payload.len() as u64) < LARGE;
         // One that an invalidation may have overtaken is found only once the index has decided about it.
-        let is_current =
-            || entry.record.fence.is_none() || entry.born >= self.seen().0.invalidation;
+        let is_current = || entry.record.fence.is_none() || entry.born >= self.last().invalidation;
         is_small
             && self.options.durability != Durability::Sync
             && is_current()
@@ -311,19 +310,9 @@ impl Shared {
         count(&self.counters.written, applied.stored);
         self.ballast.keep(&self.directory);
         // What was committed is, whether or not the log could be emptied.
-        let _ = self
-            .index
-            .keep_small(applied.shrank, &|| self.announce_again());
+        let _ = self.index.keep_small(applied.shrank);
         self.remember_duties(&ops);
         unwritable.map_or(Ok(applied), Err)
-    }
-
-    /// Has readers begin anew, though nothing changed.
-    pub(super) fn announce_again(&self) {
-        if let Some(seen) = self.generation.read() {
-            // Readers that do not hear of it begin anew soon.
-            let _ = self.generation.announce(seen.last);
-        }
     }
 
     fn unlink(&self, id: i64) {

@@ -12,7 +12,7 @@ use super::digest::Digest;
 use super::flight::{self, Lead};
 use super::fork;
 use super::format::{self, Stored};
-use super::index::{AT_ONCE, FunctionStats, Index, Last, News, Op, Row, Speaker, Target};
+use super::index::{AT_ONCE, FunctionStats, Index, News, Op, Row, Speaker, Target};
 use super::options::{Options, StoreBuilder};
 use super::queue::{Pending, Write};
 use super::record::{Fence, Head, Held, NewRecord, Payload, Record};
@@ -186,18 +186,8 @@ impl Store {
     /// See [`Store`] for an example.
     #[must_use]
     pub fn get(&self, digest: &Digest) -> Option<Record> {
-        self.get_fenced(digest).0
-    }
-
-    /// Finds an entry, and notes the point at which a load that follows a miss begins.
-    pub(crate) fn get_fenced(&self, digest: &Digest) -> (Option<Record>, Fence) {
-        let mut fence = Fence(0);
         let found = self.inside(|shared| {
-            // Before the token: an entry that is no longer queued was announced, so the token is not from before it.
-            let queued = shared.queue.find(digest);
-            let (last, token) = shared.seen();
-            fence = Fence(last.number);
-            let found = find(shared, digest, queued, last, token)?;
+            let found = find(shared, digest)?;
             let counter = match found {
                 Some(_) => &shared.counters.hits,
                 None => &shared.counters.misses,
@@ -205,7 +195,7 @@ impl Store {
             count(counter, 1);
             Ok(found)
         });
-        (found.ok().flatten(), fence)
+        found.ok().flatten()
     }
 
     /// Notes the point in the store's history at which a load begins.
@@ -213,7 +203,7 @@ impl Store {
     /// See [`Fence`] for an example.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        let number = self.inside(|shared| Ok(shared.seen().0.number));
+        let number = self.inside(|shared| Ok(shared.last().number));
         Fence(number.unwrap_or(0))
     }
 
@@ -256,7 +246,7 @@ impl Store {
     fn pending(&self, shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
         let born = record
             .fence
-            .map_or_else(|| shared.seen().0.number, |fence| fence.0);
+            .map_or_else(|| shared.last().number, |fence| fence.0);
         Pending {
             record,
             by: self.speaker,
@@ -751,7 +741,7 @@ impl Store {
             return Ok(None);
         }
         // An entry that was removed or replaced meanwhile is not wrong.
-        let still = self.inside(|shared| shared.index.get(&row.digest, None))?;
+        let still = self.inside(|shared| shared.index.get(&row.digest))?;
         Ok(wrong.filter(|_| still.is_some_and(|still| still.bytes == row.bytes)))
     }
 
@@ -807,22 +797,17 @@ impl Store {
     }
 }
 
-fn find(
-    shared: &Shared,
-    digest: &Digest,
-    queued: Option<Arc<Pending>>,
-    last: Last,
-    token: Option<u64>,
-) -> Result<Option<Record>, Error> {
-    if let Some(entry) = queued
+fn find(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
+    // First: an entry that is no longer queued was committed.
+    if let Some(entry) = shared.queue.find(digest)
         // One that an invalidation may have overtaken is not shown before the index has decided about it.
-        && entry.born >= last.invalidation
+        && entry.born >= shared.last().invalidation
     {
         let head = entry.head(entry.payload.len() as u64, false);
         let payload = Payload(Held::Memory(entry.payload.clone()));
         return Ok(Some(Record { head, payload }));
     }
-    let found = shared.index.get(digest, token);
+    let found = shared.index.get(digest);
     shared.tend_transactions();
     let Some(row) = found? else {
         return Ok(None);
@@ -835,11 +820,11 @@ fn find(
     find_anew(shared, digest)
 }
 
-/// Finds what could not be read in the transaction that was open: it may have been replaced since, and its value file be
-/// gone. What cannot be read now either is removed.
+/// Finds what could not be read once more: it may have been replaced since, and its value file be gone. What cannot be read
+/// now either is removed.
 #[cold]
 fn find_anew(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
-    let Some(row) = shared.index.get(digest, None)? else {
+    let Some(row) = shared.index.get(digest)? else {
         return Ok(None);
     };
     let (id, bytes) = (row.id, row.bytes.clone());

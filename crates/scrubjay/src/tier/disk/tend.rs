@@ -161,7 +161,7 @@ impl Shared {
             return Some(due);
         }
         self.journal.shrink(&self.queue);
-        let is_more = self.index.tidy(&|| self.announce_again());
+        let is_more = self.index.tidy();
         if is_more.unwrap_or(false) {
             // Whoever wants to write comes first.
             return Some(now);
@@ -179,8 +179,6 @@ impl Shared {
             return;
         }
         let begun = Instant::now();
-        while self.index.tidy(&|| self.announce_again()).unwrap_or(false)
-            && begun.elapsed() < LEAVE_WITHIN
-        {}
+        while self.index.tidy().unwrap_or(false) && begun.elapsed() < LEAVE_WITHIN {}
     }
 }

@@ -133,9 +133,9 @@ impl Sqlite {
         std::fs::metadata(self.directory.log()).map_or(0, |log| log.len())
     }
 
-    /// Empties the log if it has grown to half of what it may, or the index has become smaller. `announce` has readers
-    /// begin anew. Those of others may prevent it; then it is tried again when the log has grown further.
-    pub(super) fn keep_small(&self, writer: &mut Writer, shrank: bool, announce: &dyn Fn()) {
+    /// Empties the log if it has grown to half of what it may, or the index has become smaller. Readers of others may
+    /// prevent it; then it is tried again when the log has grown further.
+    pub(super) fn keep_small(&self, writer: &mut Writer, shrank: bool) {
         let half = self.options.log_limit() / 2;
         if !shrank && writer.grown < half / 8 {
             return;
@@ -145,7 +145,7 @@ impl Sqlite {
         if !shrank && log <= half.max(writer.empty_from) {
             return;
         }
-        if !self.empty_log(writer, announce) {
+        if !self.empty_log(writer) {
             writer.empty_from = log + half / 4;
         } else {
             writer.empty_from = 0;
@@ -153,12 +153,12 @@ impl Sqlite {
     }
 
     /// Says whether the log is empty now.
-    fn empty_log(&self, writer: &mut Writer, announce: &dyn Fn()) -> bool {
-        // First without keeping anybody waiting. Readers that begin after it need nothing of the log.
+    fn empty_log(&self, writer: &mut Writer) -> bool {
+        // First without keeping anybody waiting. Readers see that it went on and begin anew, and then need nothing of the
+        // log.
         if checkpoint(&writer.connection, "PASSIVE").is_err() {
             return false;
         }
-        announce();
         self.release(Duration::ZERO);
         let patient = writer.connection.busy_timeout(PATIENCE);
         let is_busy = checkpoint(&writer.connection, "TRUNCATE").unwrap_or(true);
@@ -168,7 +168,7 @@ impl Sqlite {
 
     /// One step of what is done while nothing else is: gives free pages back and empties the log. Says whether there is
     /// more to do.
-    pub(super) fn tidy(&self, writer: &mut Writer, announce: &dyn Fn()) -> rusqlite::Result<bool> {
+    pub(super) fn tidy(&self, writer: &mut Writer) -> rusqlite::Result<bool> {
         let pages = pages(&writer.connection)?;
         let free = pages.all - pages.in_use;
         if free > pages.all / 32 && free > 8 * PAGE {
@@ -179,7 +179,7 @@ impl Sqlite {
             return Ok(applied.shrank);
         }
         if self.log_length() > LOG_AT_REST {
-            self.empty_log(writer, announce);
+            self.empty_log(writer);
         }
         Ok(false)
     }

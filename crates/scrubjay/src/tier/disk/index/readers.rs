@@ -1,9 +1,9 @@
 //! The connections that read, and the transactions that they keep open while nothing changes.
 //!
 //! To begin and end a read transaction costs as much as a lookup. So a connection that is asked often stays in one for as
-//! long as the token of the page `gen` is the one with which it began. Invariants: a kept transaction began after its
-//! token was read, so it lacks nothing that was announced by then; and [`Readers::release`], called in time, leaves
-//! none that nobody uses, because the log cannot be begun anew meanwhile.
+//! long as a look at the [`Commits`] is what it was. Invariants: a kept transaction began after that look, so it lacks nothing
+//! that was committed by then; and [`Readers::release`], called in time, leaves none that nobody uses, because the log
+//! cannot be begun anew meanwhile.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::commits::{Commits, Look};
 use super::connection::{Opened, connect, is_frozen};
 use crate::error::Error;
 use crate::tier::disk::directory::Directory;
@@ -23,15 +24,23 @@ const OFTEN: u32 = 32;
 /// A kept transaction is not older than this, or one that has not been asked for so long.
 pub(crate) const KEPT: Duration = Duration::from_millis(50);
 /// How many reads go by before a kept transaction's age is looked at.
-const LOOK: u32 = 256;
+const AGE_EVERY: u32 = 256;
+
+/// A transaction that is open.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    look: Look,
+    since: Instant,
+}
 
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) connection: Connection,
     /// Functions never change once they are there.
     pub(super) functions: HashMap<i64, Arc<Function>>,
+    commits: Option<Commits>,
     reads: u32,
-    kept: Option<(u64, Instant)>,
+    kept: Option<Kept>,
     /// It sees nothing of what changes from now on.
     is_frozen: bool,
 }
@@ -42,29 +51,37 @@ impl Reader {
             is_frozen: opened.is_frozen,
             connection: opened.connection,
             functions: HashMap::new(),
+            commits: None,
             reads: 0,
             kept: None,
         }
     }
 
-    fn is_current(&self, token: Option<u64>) -> bool {
-        self.kept.is_some_and(|(kept, since)| {
-            token == Some(kept) && (!self.reads.is_multiple_of(LOOK) || since.elapsed() < KEPT)
+    fn look(&self) -> Option<Look> {
+        self.commits.as_ref()?.look()
+    }
+
+    fn is_current(&self) -> bool {
+        self.kept.is_some_and(|kept| {
+            self.look() == Some(kept.look)
+                && (!self.reads.is_multiple_of(AGE_EVERY) || kept.since.elapsed() < KEPT)
         })
     }
 
-    /// Sees to it that what is asked next sees all that was announced before `token` was read.
-    fn begin(&mut self, token: Option<u64>) -> rusqlite::Result<()> {
+    /// Sees to it that what is looked up next sees all that was committed before.
+    fn begin(&mut self) -> rusqlite::Result<()> {
         self.reads = self.reads.wrapping_add(1);
-        if self.is_current(token) {
+        if self.is_current() {
             return Ok(());
         }
         self.end()?;
-        if let Some(token) = token
-            && self.reads > OFTEN
-        {
-            self.connection.prepare_cached("BEGIN")?.execute([])?;
-            self.kept = Some((token, Instant::now()));
+        if self.reads > OFTEN && !self.is_frozen {
+            self.commits = (self.commits.take()).or_else(|| Commits::of(&self.connection));
+            if let Some(look) = self.look() {
+                self.connection.prepare_cached("BEGIN")?.execute([])?;
+                let since = Instant::now();
+                self.kept = Some(Kept { look, since });
+            }
         }
         Ok(())
     }
@@ -95,11 +112,33 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks something. With a token the answer may be from a transaction that began when the token was the same.
+    /// Asks something outside every transaction that is kept.
     pub(super) fn ask<R>(
         &self,
         directory: &Directory,
-        token: Option<u64>,
+        ask: impl FnOnce(&mut Reader) -> rusqlite::Result<R>,
+    ) -> Result<R, Error> {
+        self.with(directory, |reader| {
+            reader.end()?;
+            ask(reader)
+        })
+    }
+
+    /// Asks something in a transaction that may be kept.
+    pub(super) fn look_up<R>(
+        &self,
+        directory: &Directory,
+        ask: impl FnOnce(&mut Reader) -> rusqlite::Result<R>,
+    ) -> Result<R, Error> {
+        self.with(directory, |reader| {
+            reader.begin()?;
+            ask(reader)
+        })
+    }
+
+    fn with<R>(
+        &self,
+        directory: &Directory,
         ask: impl FnOnce(&mut Reader) -> rusqlite::Result<R>,
     ) -> Result<R, Error> {
         let pooled = self.idle().pop();
@@ -109,7 +148,7 @@ impl Readers {
             None => Reader::new(connect(directory).map_err(error::index)?),
         };
         let was_kept = reader.kept.is_some();
-        let answer = reader.begin(token).and_then(|()| ask(&mut reader));
+        let answer = ask(&mut reader);
         if answer.is_err() && reader.end().is_err() {
             // Closing it ends its transaction.
             self.count(was_kept, false);
@@ -137,7 +176,8 @@ impl Readers {
 
     /// Ends the transactions of connections that are not in use and are older than `age`.
     pub(super) fn release(&self, age: Duration) {
-        let is_old = |reader: &mut Reader| reader.kept.is_some_and(|kept| kept.1.elapsed() >= age);
+        let is_old =
+            |reader: &mut Reader| reader.kept.is_some_and(|kept| kept.since.elapsed() >= age);
         let old: Vec<Reader> = self.idle().extract_if(.., is_old).collect();
         for mut reader in old {
             reader.reads = 0;

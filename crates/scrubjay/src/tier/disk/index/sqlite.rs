@@ -110,7 +110,7 @@ impl Sqlite {
 
     fn read<R>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> Result<R, Error> {
         self.readers
-            .ask(&self.directory, None, |reader| ask(&reader.connection))
+            .ask(&self.directory, |reader| ask(&reader.connection))
     }
 }
 
@@ -128,9 +128,9 @@ fn unusable(cause: rusqlite::Error) -> Unusable {
 }
 
 impl Index for Sqlite {
-    fn get(&self, digest: &Digest, token: Option<u64>) -> Result<Option<Row>, Error> {
+    fn get(&self, digest: &Digest) -> Result<Option<Row>, Error> {
         self.readers
-            .ask(&self.directory, token, |reader| read::get(reader, digest))
+            .look_up(&self.directory, |reader| read::get(reader, digest))
     }
 
     fn keeps_transactions(&self) -> bool {
@@ -145,15 +145,15 @@ impl Index for Sqlite {
         self.write(|writer| writer.apply(batch, durable, &self.options))
     }
 
-    fn keep_small(&self, shrank: bool, announce: &dyn Fn()) -> Result<(), Error> {
+    fn keep_small(&self, shrank: bool) -> Result<(), Error> {
         self.write(|writer| {
-            self.keep_small(writer, shrank, announce);
+            self.keep_small(writer, shrank);
             Ok(())
         })
     }
 
-    fn tidy(&self, announce: &dyn Fn()) -> Result<bool, Error> {
-        self.write(|writer| self.tidy(writer, announce))
+    fn tidy(&self) -> Result<bool, Error> {
+        self.write(|writer| self.tidy(writer))
     }
 
     fn concerned(&self, target: &Target, before: u64, after: i64) -> Result<Vec<i64>, Error> {
@@ -161,9 +161,8 @@ impl Index for Sqlite {
     }
 
     fn rows(&self, after: i64, limit: usize) -> Result<Vec<Row>, Error> {
-        self.readers.ask(&self.directory, None, |reader| {
-            read::rows(reader, after, limit)
-        })
+        self.readers
+            .ask(&self.directory, |reader| read::rows(reader, after, limit))
     }
 
     fn news(&self, after: u64, but: Speaker) -> Result<News, Error> {
@@ -358,7 +357,7 @@ mod tests {
 
     impl Sqlite {
         fn find(&self, number: u64) -> Option<Row> {
-            self.get(&key(number), None).unwrap()
+            self.get(&key(number)).unwrap()
         }
 
         fn id_of(&self, number: u64) -> i64 {
