@@ -154,23 +154,13 @@ pub(crate) enum Opened {
 /// Opens the value file of an entry, and reads its trailer and, of a small one, its payload.
 pub(crate) fn open(path: &Path, digest: &Digest, len: u64, sum: u64) -> io::Result<Opened> {
     let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let chunks = len.div_ceil(CHUNK as u64);
-    let expected = chunks
-        .checked_mul(8)
-        .and_then(|table| table.checked_add(len)?.checked_add(FOOTER as u64));
-    // The size is the file's own, so nothing larger than what is really there is allocated.
-    if expected != Some(size) {
-        return Err(damaged("a value file has not the size that its entry says"));
-    }
-    let from = if size <= AT_ONCE { 0 } else { len };
-    let length = usize::try_from(size - from).map_err(|_| damaged("a value file is too large"))?;
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, from)?;
-    let payload = usize::try_from(len - from.min(len)).unwrap_or_default();
+    let is_small = size_of_file(len) <= AT_ONCE;
+    let from = if is_small { 0 } else { len };
+    let mut bytes = read_end(&file, from, len)?;
+    let payload = usize::try_from(len - from).map_err(|_| damaged("a value file is too large"))?;
     let table = table_of(&bytes[payload..], digest, len, sum);
     let table = table.ok_or_else(|| damaged("a value file is damaged or another entry's"))?;
-    if from > 0 {
+    if !is_small {
         return Ok(Opened::Large(file, Trailer { len, table }));
     }
     bytes.truncate(payload);
@@ -179,6 +169,33 @@ pub(crate) fn open(path: &Path, digest: &Digest, len: u64, sum: u64) -> io::Resu
         return Err(damaged("the checksum of a value file is wrong"));
     }
     Ok(Opened::Whole(bytes))
+}
+
+/// Reads the value file of a payload of `len` bytes from some byte on, if it has the size for that.
+fn read_end(file: &File, from: u64, len: u64) -> io::Result<Vec<u8>> {
+    let wrong = || damaged("a value file has not the size that its entry says");
+    let size = size_of_file(len);
+    // Nothing large is allocated for what is not there, and a small file is not asked for its size.
+    if size > AT_ONCE && file.metadata()?.len() != size {
+        return Err(wrong());
+    }
+    let length = usize::try_from(size - from).map_err(|_| damaged("a value file is too large"))?;
+    // With room for one byte that should not be there.
+    let mut bytes = vec![0; length + 1];
+    let mut read = 0;
+    while read < length {
+        match file.read_at(&mut bytes[read..], from + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    if read != length {
+        return Err(wrong());
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// The checksums in a trailer, if it is the one that an entry tells of.
