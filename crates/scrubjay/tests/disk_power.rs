@@ -1,8 +1,8 @@
 //! A loss of power at any moment: nothing corrupt is served, no invalidation is undone, with `Flush` nothing is lost that
 //! was acknowledged before the last flush, and with `Sync` nothing that was acknowledged at all.
 //!
-//! A session is recorded below SQLite and std; then the folder is made as it would be after each write, cut, rename and
-//! sync, with what was not synced there in full, in part or not at all, and opened.
+//! A session is recorded below SQLite and std, from the making of the folder on; then the folder is made as it would be after
+//! each write, cut, rename, deletion and sync, with what was not synced there in full, in part or not at all, and opened.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 
 #[path = "fixtures/folder.rs"]
@@ -16,14 +16,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use folder::Folder;
-use recorder::{Event, Files, Left, State};
+use recorder::{Event, Left, State};
 use scrubjay::disk::{Digest, Durability, Function, KeyEncoder, NewRecord, Store};
 
-/// One recording at a time: the layer below SQLite is the process's.
+/// One recording at a time: the functions that record are the process's.
 static RECORDING: Mutex<()> = Mutex::new(());
 
 fn name(key: u64) -> Digest {
     KeyEncoder::new("test").u64(key).finish()
+}
+
+fn record(key: u64) -> NewRecord {
+    NewRecord::new(name(key), Function::new("f", ""))
 }
 
 /// Says whose it is, so that a wrong one is known.
@@ -71,7 +75,7 @@ fn take(store: &Store, step: Step) {
     match step {
         Step::Put { key, turn } => {
             let tag = if key % 2 == 1 { "odd" } else { "even" };
-            let record = NewRecord::new(name(key), Function::new("f", "")).tag(tag);
+            let record = record(key).tag(tag).replaces(turn % 2 == 0);
             store.put(record, &payload(key, turn)).unwrap();
         }
         Step::Invalidate { key } => drop(store.invalidate(&name(key)).unwrap()),
@@ -97,7 +101,6 @@ impl Step {
 
 /// What was recorded, and every value file that ever was.
 struct Recording {
-    start: Files,
     events: Vec<Event>,
     values: BTreeMap<PathBuf, Vec<u8>>,
 }
@@ -107,15 +110,6 @@ fn open(path: &Path, durability: Durability) -> Store {
         .capacity_bytes(2 << 20)
         .durability(durability);
     builder.write_through(true).open(path).unwrap()
-}
-
-fn read(path: &Path) -> Files {
-    let index = ["store.db", "store.db-wal"];
-    let files = index.map(|name| (name.to_owned(), std::fs::read(path.join(name))));
-    let there = files
-        .into_iter()
-        .filter_map(|(name, bytes)| Some((name, bytes.ok()?)));
-    there.collect()
 }
 
 /// The value files, by their paths inside the folder.
@@ -136,8 +130,7 @@ fn value_files(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 fn recorded(folder: &Folder, durability: Durability) -> Recording {
     let path = folder.store();
-    drop(open(&path, durability));
-    let start = read(&path);
+    std::fs::create_dir(&path).unwrap();
     recorder::record(&path);
     let store = open(&path, durability);
     let mut values = BTreeMap::new();
@@ -146,8 +139,8 @@ fn recorded(folder: &Folder, durability: Durability) -> Recording {
         recorder::note();
         values.extend(value_files(&path));
     }
+    drop(store);
     Recording {
-        start,
         events: recorder::events(),
         values,
     }
@@ -159,6 +152,11 @@ fn random(state: &mut u64) -> u64 {
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     mixed ^ (mixed >> 31)
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
 }
 
 /// What a loss of power may leave of a file that was never synced.
@@ -181,7 +179,7 @@ fn left_of(bytes: &[u8], chance: u64) -> Option<Vec<u8>> {
 impl Recording {
     /// Makes a folder as each loss of power would leave it, and shows it to `check`, with how many steps were acknowledged.
     fn lose_power(&self, path: &Path, mut check: impl FnMut(usize, &str)) -> usize {
-        let (mut state, mut chance) = (State::new(self.start.clone()), 7);
+        let (mut state, mut chance) = (State::default(), 7);
         let (mut acknowledged, mut folders) = (0, 0);
         for (number, event) in self.events.iter().enumerate() {
             state.pass(event);
@@ -205,7 +203,7 @@ impl Recording {
         let _ = std::fs::remove_dir_all(path);
         std::fs::create_dir_all(path).unwrap();
         for (name, bytes) in state.after_power_loss(|| keeps().is_multiple_of(2)) {
-            std::fs::write(path.join(name), bytes).unwrap();
+            write(&path.join(name), &bytes);
         }
         for (name, bytes) in &self.values {
             let left = match state.left(name) {
@@ -214,9 +212,8 @@ impl Recording {
                 Left::Name => left_of(bytes, keeps() / 5 * 5 + 1 + keeps() % 4),
                 Left::Anything => left_of(bytes, keeps()),
             };
-            std::fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
             if let Some(left) = left {
-                std::fs::write(path.join(name), left).unwrap();
+                write(&path.join(name), &left);
             }
         }
     }
@@ -274,11 +271,13 @@ fn check(path: &Path, acknowledged: usize, durability: Durability, at: &str) -> 
     }
     let report = store.verify(|_| ()).unwrap();
     assert!(report.index.is_empty(), "{at}: {:?}", report.index);
-    // And the folder is of use again.
-    store
-        .put(NewRecord::new(name(99), Function::new("f", "")), b"new")
-        .unwrap();
+    // And the folder is of use again: an insertion is stored, and a load that an invalidation overtakes is not.
+    let overtaken = record(98).fence(store.fence());
+    store.put(record(99), b"new").unwrap();
     assert!(store.get(&name(99)).is_some(), "{at}");
+    store.invalidate(&name(98)).unwrap();
+    store.put(overtaken, b"old").unwrap();
+    assert!(store.get(&name(98)).is_none(), "{at}");
     let names = std::fs::read_dir(path).unwrap().flatten();
     let mut names = names.map(|entry| entry.file_name().into_string().unwrap());
     assert!(

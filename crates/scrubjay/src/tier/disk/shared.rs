@@ -111,8 +111,24 @@ impl Shared {
             inode,
             set_aside: aside,
         });
+        shared.compare_generation();
         shared.replay_journals();
         Ok(shared)
+    }
+
+    /// Sees to it that the page `gen` says what the index does: after a loss of power either may be the older one, and a load
+    /// that noted a number from the future would not be overtaken by what comes until then.
+    fn compare_generation(&self) {
+        let Some(seen) = self.generation.read() else {
+            return;
+        };
+        // After the page: it is announced after its commit, so the index is not behind it, nor ahead for long.
+        if let Ok(last) = self.index.last()
+            && last != seen.last
+        {
+            // A page that cannot be written cannot lead to an entry that is.
+            let _ = self.generation.announce(last);
+        }
     }
 
     /// Has the index get what other processes promised to keep and had not committed yet.

@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind};
 /// One folder that many threads and processes share. Clones are one store.
 ///
 /// Whatever fails inside is counted in [`stats`](Self::stats); a lookup that fails is a miss. Opening an existing store
-/// writes nothing and starts no thread; the first queued `put` starts one that writes. After `fork`, the child opens the
+/// writes nothing, unless something was left undone, and starts no thread; the first queued `put` starts one that writes. After `fork`, the child opens the
 /// folder anew by itself at its first call.
 ///
 /// # Example
