@@ -17,7 +17,6 @@ mod memo;
 mod memory;
 mod object;
 mod reader;
-mod ready;
 mod shape;
 mod shelf;
 mod stack;
@@ -31,7 +30,7 @@ use pyo3::prelude::*;
 /// `scrubjay._native`: what the package needs to be fast. Everything public is re-exported by `scrubjay` itself.
 #[pymodule(gil_used = false)]
 mod _native {
-    use super::{lru, memo, memory, ready};
+    use super::{lru, memo, memory};
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -67,7 +66,6 @@ mod _native {
         module.add("PYTHON", super::codec::PYTHON)?;
         module.add("lru_cache_wrapper", lru::make_type(module.py())?)?;
         module.add("NoEntry", module.py().get_type::<memory::NoEntry>())?;
-        module.add("memo", memo::make_type(module.py())?)?;
-        module.add("ready", ready::make_type(module.py())?)
+        module.add("memo", memo::make_type(module.py())?)
     }
 }

@@ -12,7 +12,6 @@ use crate::key::Call;
 use crate::memory::{Memory, PyKey};
 use crate::object::{Obj, Raised};
 use crate::reader::{Answer, DiskReader, Missed};
-use crate::ready::ready;
 use crate::shape::{Extra, Parameter, Parts, Shape};
 use crate::trace;
 use crate::wrapper::{self, Arguments, Way, call_with, state};
@@ -34,8 +33,6 @@ struct State {
     hooks: Hooks,
     /// Reads what the disk has for plain calls, if what it has is simply kept and handed out.
     reader: Option<Py<DiskReader>>,
-    /// It is a coroutine function.
-    coroutine: bool,
     instances: OnceLock<Instances>,
 }
 
@@ -54,6 +51,8 @@ struct Hooks {
     fail: Obj,
     /// `(value)`: the copy that a hit hands out.
     copy: Option<Obj>,
+    /// `(value)`: a coroutine that returns it; of coroutine functions only.
+    give: Option<Obj>,
     /// `(wrapper, instance)`: the method as the attribute of an instance.
     bind: Obj,
 }
@@ -77,7 +76,8 @@ impl Hooks {
             &self.fail,
             &self.bind,
         ];
-        always.into_iter().chain(&self.key).chain(&self.copy)
+        let some = [&self.key, &self.copy, &self.give];
+        always.into_iter().chain(some.into_iter().flatten())
     }
 }
 
@@ -160,11 +160,10 @@ impl State {
             None => value,
             Some(copy) => call_with(copy, &[value.as_ptr()])?,
         };
-        if !self.coroutine {
-            return Ok(value);
+        match &self.hooks.give {
+            None => Ok(value),
+            Some(give) => call_with(give, &[value.as_ptr()]),
         }
-        // SAFETY: `ready` returns a reference, or null with an exception.
-        unsafe { Obj::from_owned(ready(value)) }
     }
 
     #[cold]
@@ -184,7 +183,7 @@ impl State {
             kwargs.as_ptr(),
         ];
         let entered = call_with(&self.hooks.enter, &parts)?;
-        if self.coroutine {
+        if self.hooks.give.is_some() {
             return Ok(entered);
         }
         // SAFETY: what was entered is alive; a tuple that `enter` returns has one part. The interpreter vouches for the
@@ -463,7 +462,7 @@ type Described = (Py<PyAny>, Vec<Py<PyAny>>, bool, bool);
     clippy::too_many_arguments,
     reason = "the package calls it in one place, by keyword"
 )]
-#[pyo3(signature = (*, function, memory, parameters, positional, rest, keywords, key, freeze, enter, succeed, fail, copy, bind, reader, coroutine))]
+#[pyo3(signature = (*, function, memory, parameters, positional, rest, keywords, key, freeze, enter, succeed, fail, copy, give, bind, reader))]
 pub(crate) fn make_memo(
     py: Python<'_>,
     function: Py<PyAny>,
@@ -478,9 +477,9 @@ pub(crate) fn make_memo(
     succeed: Py<PyAny>,
     fail: Py<PyAny>,
     copy: Option<Py<PyAny>>,
+    give: Option<Py<PyAny>>,
     bind: Py<PyAny>,
     reader: Option<Py<DiskReader>>,
-    coroutine: bool,
 ) -> PyResult<Py<PyAny>> {
     let own = |object: &Py<PyAny>| Obj::from_bound(object.bind(py));
     let extra = |ignored: Option<bool>| ignored.map(|ignored| Extra { ignored });
@@ -505,10 +504,10 @@ pub(crate) fn make_memo(
             succeed: own(&succeed),
             fail: own(&fail),
             copy: copy.as_ref().map(own),
+            give: give.as_ref().map(own),
             bind: own(&bind),
         },
         reader,
-        coroutine,
         instances: OnceLock::new(),
     };
     let kind = TYPE.get().expect("the module makes the type").as_ptr();

@@ -76,6 +76,18 @@ def test_a_hit_is_a_coroutine_to_whoever_asks():
     assert function.cache_info().misses == 1
 
 
+def test_coroutines_are_named_as_the_function_whether_they_load_or_not():
+    @memoize
+    async def function():
+        return 1
+
+    for _ in range(2):
+        coroutine = function()
+        assert inspect.iscoroutine(coroutine)
+        assert coroutine.__name__ == "function" and coroutine.__qualname__ == function.__qualname__
+        assert run(coroutine) == 1
+
+
 @pytest.mark.parametrize("value", [None, (), (1, 2), StopIteration(3), OSError("kept")])
 def test_any_value_survives_being_awaited_in_every_way(value):
     @memoize

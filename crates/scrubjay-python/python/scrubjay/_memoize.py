@@ -109,6 +109,9 @@ def _wrap(function, **options):
     parts = _Parts(loader, memory, shape, options, coroutine)
     if options["disk"] is not None:
         loader.disk = _disk_below(function, parts)
+    enter, give = loader.enter, None
+    if coroutine:
+        enter, give = _coroutines(loader, function)
     memo = _native.make_memo(
         function=function,
         memory=memory,
@@ -118,13 +121,13 @@ def _wrap(function, **options):
         keywords=shape.keywords,
         key=key,
         freeze=content,
-        enter=loader.miss_async if coroutine else loader.enter,
+        enter=enter,
         succeed=loader.succeed,
         fail=loader.fail,
         copy=keeping.copy,
+        give=give,
         bind=Bound,
         reader=loader.reader,
-        coroutine=coroutine,
     )
     functools.update_wrapper(memo, function)
     memo._parts = parts
@@ -162,6 +165,23 @@ def _name(function):
 def _is_in_class(function):
     around, _, _name_ = _name(function).rpartition(".")
     return bool(around) and not around.endswith("<locals>")
+
+
+def _coroutines(loader, function):
+    """What makes the coroutines of a miss and of a hit. They are named as the function's own, for whoever reads of them in a
+    warning or in a list of tasks."""
+
+    async def give(value):
+        return value
+
+    functools.update_wrapper(give, function, ("__name__", "__qualname__"), ())
+
+    def enter(memory, key, args, kwargs):
+        coroutine = loader.miss_async(memory, key, args, kwargs)
+        coroutine.__name__, coroutine.__qualname__ = give.__name__, give.__qualname__
+        return coroutine
+
+    return enter, give
 
 
 def _mark_as_coroutine_function(memo):
