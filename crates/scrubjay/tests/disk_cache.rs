@@ -1,48 +1,34 @@
 //! A cache with a folder below its memory: what was loaded once is found after a restart, and never a wrong answer.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 
-use std::path::PathBuf;
+#[path = "fixtures/folder.rs"]
+mod folder;
+
 use std::sync::mpsc;
 use std::time::Duration;
 
+use folder::Folder;
 use scrubjay::disk::{Function, Store};
 use scrubjay::{Action, Cache, ManualClock, RemovalCause};
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("scrubjay-cache-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn cache(&self, code: &str) -> Cache<String, u64> {
-        let store = Store::open(&self.0).unwrap();
-        Cache::builder()
-            .disk(store, Function::new("f", code))
-            .build()
-            .unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn open(folder: &Folder, code: &str) -> Cache<String, u64> {
+    let store = Store::open(&folder.0).unwrap();
+    Cache::builder()
+        .disk(store, Function::new("f", code))
+        .build()
+        .unwrap()
 }
 
 #[test]
 fn a_value_is_loaded_once_and_found_after_a_restart() {
-    let folder = Folder::new("restart");
-    let cache = folder.cache("1");
+    let folder = Folder::new("cache-restart");
+    let cache = open(&folder, "1");
     for n in 0..100 {
         assert_eq!(cache.get_or_insert_with(&n.to_string(), || n), n);
     }
     assert_eq!(cache.stats().disk_writes, 100);
     drop(cache);
-    let cache = folder.cache("1");
+    let cache = open(&folder, "1");
     for n in 0..100 {
         assert_eq!(
             cache.get_or_insert_with(&n.to_string(), || unreachable!()),
@@ -61,18 +47,18 @@ fn a_value_is_loaded_once_and_found_after_a_restart() {
 
 #[test]
 fn other_code_does_not_find_the_entry() {
-    let folder = Folder::new("code");
-    assert_eq!(folder.cache("1").get_or_insert_with("k", || 1), 1);
-    assert_eq!(folder.cache("2").get_or_insert_with("k", || 2), 2);
+    let folder = Folder::new("cache-code");
+    assert_eq!(open(&folder, "1").get_or_insert_with("k", || 1), 1);
+    assert_eq!(open(&folder, "2").get_or_insert_with("k", || 2), 2);
     assert_eq!(
-        folder.cache("1").get_or_insert_with("k", || unreachable!()),
+        open(&folder, "1").get_or_insert_with("k", || unreachable!()),
         1
     );
 }
 
 #[test]
 fn invalidations_reach_below() {
-    let folder = Folder::new("invalidate");
+    let folder = Folder::new("cache-invalidate");
     let says: [fn(&Cache<String, u64>); 5] = [
         |cache| _ = cache.invalidate("k"),
         |cache| _ = cache.remove("k"),
@@ -82,53 +68,53 @@ fn invalidations_reach_below() {
     ];
     for (which, say) in says.into_iter().enumerate() {
         assert_eq!(
-            folder.cache("1").get_or_insert_with("k", || 1),
+            open(&folder, "1").get_or_insert_with("k", || 1),
             1,
             "{which}"
         );
         // Not in this one's memory: only the folder has it.
-        say(&folder.cache("1"));
+        say(&open(&folder, "1"));
         assert_eq!(
-            folder.cache("1").get_or_insert_with("k", || 2),
+            open(&folder, "1").get_or_insert_with("k", || 2),
             2,
             "{which}"
         );
-        folder.cache("1").clear();
+        open(&folder, "1").clear();
     }
 }
 
 #[test]
 fn an_insertion_takes_the_place_of_what_is_below() {
-    let folder = Folder::new("insert");
-    folder.cache("1").get_or_insert_with("k", || 1);
-    folder.cache("1").insert("k".into(), 2);
+    let folder = Folder::new("cache-insert");
+    open(&folder, "1").get_or_insert_with("k", || 1);
+    open(&folder, "1").insert("k".into(), 2);
     assert_eq!(
-        folder.cache("1").get_or_insert_with("k", || unreachable!()),
+        open(&folder, "1").get_or_insert_with("k", || unreachable!()),
         2
     );
-    folder.cache("1").entry("k", |_| Action::Replace(3));
+    open(&folder, "1").entry("k", |_| Action::Replace(3));
     assert_eq!(
-        folder.cache("1").get_or_insert_with("k", || unreachable!()),
+        open(&folder, "1").get_or_insert_with("k", || unreachable!()),
         3
     );
 }
 
 #[test]
 fn a_load_that_an_invalidation_overtook_is_stored_nowhere() {
-    let folder = Folder::new("fence");
-    let cache = folder.cache("1");
+    let folder = Folder::new("cache-fence");
+    let cache = open(&folder, "1");
     let overtaken = cache.get_or_insert_with("k", || {
         cache.invalidate("k");
         1
     });
     assert_eq!(overtaken, 1);
     drop(cache);
-    assert_eq!(folder.cache("1").get_or_insert_with("k", || 2), 2);
+    assert_eq!(open(&folder, "1").get_or_insert_with("k", || 2), 2);
 }
 
 #[test]
 fn an_entry_expires_below_at_exactly_its_time_to_live() {
-    let folder = Folder::new("life");
+    let folder = Folder::new("cache-life");
     let clock = ManualClock::new();
     let cache = || {
         let store = Store::open(&folder.0).unwrap();
@@ -148,7 +134,7 @@ fn an_entry_expires_below_at_exactly_its_time_to_live() {
 
 #[test]
 fn a_tag_is_kept_below() {
-    let folder = Folder::new("tags");
+    let folder = Folder::new("cache-tags");
     let cache = || {
         let store = Store::open(&folder.0).unwrap();
         Cache::<u64, u64>::builder()
@@ -170,8 +156,8 @@ fn a_tag_is_kept_below() {
 /// A value of another type than the one that was stored is a miss, and so is one of a damaged file.
 #[test]
 fn a_value_that_cannot_be_decoded_is_loaded_anew_and_counted() {
-    let folder = Folder::new("undecodable");
-    folder.cache("1").insert("k".into(), u64::MAX);
+    let folder = Folder::new("cache-undecodable");
+    open(&folder, "1").insert("k".into(), u64::MAX);
     let store = Store::open(&folder.0).unwrap();
     let texts: Cache<String, (String, String)> = Cache::builder()
         .disk(store, Function::new("f", "1"))
@@ -184,7 +170,7 @@ fn a_value_that_cannot_be_decoded_is_loaded_anew_and_counted() {
 
 #[test]
 fn the_memory_of_a_cache_hears_what_others_of_its_process_say_and_not_itself() {
-    let folder = Folder::new("others");
+    let folder = Folder::new("cache-others");
     let store = Store::open(&folder.0).unwrap();
     let build = || {
         let cache = Cache::<u64, u64>::builder().tag_with(|_, _| ["t"]);

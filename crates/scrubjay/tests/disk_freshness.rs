@@ -13,6 +13,8 @@
 
 #[path = "fixtures/folder.rs"]
 mod folder;
+#[path = "fixtures/random.rs"]
+mod random;
 
 use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::os::fd::AsRawFd;
@@ -24,6 +26,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use folder::Folder;
+use random::Random;
 use scrubjay::Cache;
 use scrubjay::disk::{Function, Store};
 
@@ -85,18 +88,6 @@ impl Common {
     }
 }
 
-/// Numbers without a pattern (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) % end
-    }
-}
-
 /// A value whose every byte says which it is: of no bytes more than its numbers, small, compressible, or of a value file.
 fn value(number: u64, key: u64) -> Vec<u8> {
     let rest = [40_000, 3_000, 0, 100, 100][number as usize % 5];
@@ -141,9 +132,7 @@ impl Worker {
         Self {
             common: Common::of(folder),
             cache: cache.build().unwrap(),
-            random: Random(
-                (number(SEED) * THREADS + thread + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
-            ),
+            random: Random::new(number(SEED) * THREADS + thread),
             own: std::array::from_fn(|place| first + place as u64),
             has_memory,
             most: std::env::var("STEPS").map_or(8_000, |steps| steps.parse().unwrap()),
@@ -162,9 +151,9 @@ impl Worker {
     }
 
     fn step(&mut self) {
-        let (common, key) = (self.common, self.random.below(KEYS));
+        let (common, key) = (self.common, u64::from(self.random.below(KEYS as u32)));
         let number = common.next();
-        let own = self.own[self.random.below(OWN) as usize];
+        let own = self.own[self.random.below(OWN as u32) as usize];
         match self.random.below(100) {
             0..64 => self.look(key),
             64..78 => {
@@ -206,7 +195,7 @@ impl Worker {
         if child == 0 {
             // SAFETY: a child that hangs is ended, and so told from one that ends.
             unsafe { libc::alarm(60) };
-            let keys: [u64; 8] = std::array::from_fn(|_| self.random.below(KEYS));
+            let keys: [u64; 8] = std::array::from_fn(|_| u64::from(self.random.below(KEYS as u32)));
             let look = || keys.iter().for_each(|key| self.look(*key));
             let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(look));
             // SAFETY: as above.

@@ -5,6 +5,8 @@
 mod folder;
 #[path = "fixtures/mount.rs"]
 mod mount;
+#[path = "fixtures/random.rs"]
+mod random;
 #[path = "fixtures/stored.rs"]
 mod stored;
 
@@ -13,19 +15,13 @@ use std::time::Duration;
 
 use folder::Folder;
 use mount::{mount, unmount};
+use random::Random;
 use scrubjay::disk::Store;
 use stored::{computes, name, open, payload, record};
 
 /// Bytes that take as much room as they are long.
 fn incompressible(seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..3_500).flat_map(|_| next()).collect()
+    Random::new(seed).bytes(28_000)
 }
 
 /// Leaves no room on a disk, not even for something small.

@@ -6,6 +6,8 @@
 
 #[path = "fixtures/folder.rs"]
 mod folder;
+#[path = "fixtures/stored.rs"]
+mod stored;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -14,23 +16,16 @@ use std::time::Duration;
 
 use folder::Folder;
 use rusqlite::Connection;
-use scrubjay::disk::{Digest, Durability, Function, KeyEncoder, NewRecord, Store};
+use scrubjay::disk::{Durability, Function, NewRecord, Store};
+use stored::{name, open};
 
 const FOLDER: &str = "SCRUBJAY_TEST_FOLDER";
-
-fn open(path: &Path) -> Store {
-    Store::builder().write_through(true).open(path).unwrap()
-}
 
 /// Opens a new folder and commits an entry, after which the next ones are noted in a journal.
 fn begin(path: &Path) -> Store {
     let store = open(path);
     put(&store, 1_000, 0);
     store
-}
-
-fn name(n: u64) -> Digest {
-    KeyEncoder::new("test").u64(n).finish()
 }
 
 fn record(n: u64) -> NewRecord {

@@ -7,6 +7,8 @@
 
 #[path = "fixtures/folder.rs"]
 mod folder;
+#[path = "fixtures/random.rs"]
+mod random;
 #[path = "fixtures/recorder.rs"]
 mod recorder;
 
@@ -16,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use folder::Folder;
+use random::Random;
 use recorder::{Event, Left, State};
 use scrubjay::disk::{Digest, Durability, Function, KeyEncoder, NewRecord, Store};
 
@@ -146,14 +149,6 @@ fn recorded(folder: &Folder, durability: Durability) -> Recording {
     }
 }
 
-/// A small generator of pseudo-random numbers (SplitMix64; Steele, Lea and Flood, 2014).
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
-
 fn write(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
@@ -179,7 +174,7 @@ fn left_of(bytes: &[u8], chance: u64) -> Option<Vec<u8>> {
 impl Recording {
     /// Makes a folder as each loss of power would leave it, and shows it to `check`, with how many steps were acknowledged.
     fn lose_power(&self, path: &Path, mut check: impl FnMut(usize, &str)) -> usize {
-        let (mut state, mut chance) = (State::default(), 7);
+        let (mut state, mut chance) = (State::default(), Random::new(7));
         let (mut acknowledged, mut folders) = (0, 0);
         for (number, event) in self.events.iter().enumerate() {
             state.pass(event);
@@ -189,7 +184,7 @@ impl Recording {
                 let mut keeps = || match way {
                     0 => 5,
                     1 => 4,
-                    _ => random(&mut chance),
+                    _ => chance.number(),
                 };
                 self.restore(path, &state, &mut keeps);
                 check(acknowledged, &format!("after event {number}, way {way}"));

@@ -1,57 +1,34 @@
 //! The size of a store's folder: bounded at all times, log and files included, and given back when entries go.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 
+#[path = "fixtures/folder.rs"]
+mod folder;
+#[path = "fixtures/random.rs"]
+mod random;
+#[path = "fixtures/stored.rs"]
+mod stored;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use scrubjay::disk::{Digest, Function, KeyEncoder, NewRecord, Store};
+use folder::Folder;
+use random::Random;
+use scrubjay::disk::{Function, NewRecord, Store};
+use stored::name;
 
 const MIB: u64 = 1 << 20;
 
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("scrubjay-size-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn open(&self, capacity: u64) -> Store {
-        Store::builder()
-            .capacity_bytes(capacity)
-            .open(&self.0)
-            .unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn name(n: u64) -> Digest {
-    KeyEncoder::new("size").u64(n).finish()
+fn open(folder: &Folder, capacity: u64) -> Store {
+    Store::builder()
+        .capacity_bytes(capacity)
+        .open(&folder.0)
+        .unwrap()
 }
 
 fn record(n: u64) -> NewRecord {
     NewRecord::new(name(n), Function::new("f", ""))
-}
-
-/// Bytes that nothing can compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..length).map(|_| next()).collect()
 }
 
 /// Bytes that the files in a folder take on disk.
@@ -68,9 +45,9 @@ fn bytes_in(path: &Path) -> u64 {
 #[test]
 fn the_folder_stays_within_its_bound_while_far_more_is_written() {
     for capacity in [2 * MIB, 8 * MIB] {
-        let folder = Folder::new(&format!("bound-{capacity}"));
-        let store = folder.open(capacity);
-        let bytes = noise(100 << 10);
+        let folder = Folder::new(&format!("size-bound-{capacity}"));
+        let store = open(&folder, capacity);
+        let bytes = Random::new(1).bytes(100 << 10);
         let (mut written, mut worst) = (0, 0);
         for n in 0.. {
             // Rows and value files of many sizes, in turn mostly the one and mostly the other.
@@ -102,9 +79,9 @@ fn the_folder_stays_within_its_bound_while_far_more_is_written() {
 
 #[test]
 fn the_folder_shrinks_by_itself_when_entries_are_gone() {
-    let folder = Folder::new("shrinks");
-    let store = folder.open(64 * MIB);
-    let bytes = noise(2_000);
+    let folder = Folder::new("size-shrinks");
+    let store = open(&folder, 64 * MIB);
+    let bytes = Random::new(1).bytes(2_000);
     for n in 0..8_000 {
         store.put(record(n), &bytes).unwrap();
     }
@@ -124,9 +101,9 @@ fn the_folder_shrinks_by_itself_when_entries_are_gone() {
 
 #[test]
 fn an_entry_that_is_larger_than_the_store_pushes_nothing_out() {
-    let folder = Folder::new("heavy");
-    let store = folder.open(2 * MIB);
-    let bytes = noise(3 << 20);
+    let folder = Folder::new("size-heavy");
+    let store = open(&folder, 2 * MIB);
+    let bytes = Random::new(1).bytes(3 << 20);
     store.put(record(1), b"small").unwrap();
     store.put(record(2), &bytes).unwrap();
     store.flush(Duration::from_secs(60)).unwrap();

@@ -1,45 +1,25 @@
 //! The store of the disk tier: what is put is found, by every handle and process, until it is invalidated.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 
-use std::path::PathBuf;
+#[path = "fixtures/folder.rs"]
+mod folder;
+#[path = "fixtures/stored.rs"]
+mod stored;
+
 use std::time::{Duration, SystemTime};
 
+use folder::Folder;
 use scrubjay::ErrorKind;
-use scrubjay::disk::{Codec, Digest, Durability, Function, KeyEncoder, LARGE, NewRecord, Store};
-
-/// A folder of its own for one test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("scrubjay-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    /// Opens the folder as another process would: without what this one has open.
-    fn open(&self) -> Store {
-        Store::builder().write_through(true).open(&self.0).unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn digest(n: u64) -> Digest {
-    KeyEncoder::new("test").u64(n).finish()
-}
+use scrubjay::disk::{Codec, Durability, Function, LARGE, NewRecord, Store};
+use stored::{name, open};
 
 fn record(n: u64) -> NewRecord {
-    NewRecord::new(digest(n), Function::new("f", "1"))
+    NewRecord::new(name(n), Function::new("f", "1"))
 }
 
 fn value(store: &Store, n: u64) -> Option<Vec<u8>> {
     store
-        .get(&digest(n))
+        .get(&name(n))
         .map(|record| record.payload.into_bytes().unwrap())
 }
 
@@ -58,12 +38,12 @@ fn values_of_every_size_survive_a_restart() {
         1 << 20,
     ];
     let of = |size: usize| (0..size).map(|i| (i * 31 % 251) as u8).collect::<Vec<_>>();
-    let store = folder.open();
+    let store = open(&folder.store());
     for (n, size) in sizes.into_iter().enumerate() {
         store.put(record(n as u64), &of(size)).unwrap();
     }
     drop(store);
-    let store = folder.open();
+    let store = open(&folder.store());
     for (n, size) in sizes.into_iter().enumerate() {
         assert_eq!(value(&store, n as u64), Some(of(size)), "size {size}");
     }
@@ -73,7 +53,7 @@ fn values_of_every_size_survive_a_restart() {
 #[test]
 fn a_head_is_read_as_it_was_written() {
     let folder = Folder::new("head");
-    let store = folder.open();
+    let store = open(&folder.store());
     let now = SystemTime::now();
     let (end, stale) = (now + Duration::from_secs(60), now + Duration::from_secs(90));
     let record = record(1)
@@ -87,7 +67,7 @@ fn a_head_is_read_as_it_was_written() {
         .failure(true)
         .description("[1]");
     store.put(record, b"value").unwrap();
-    let head = store.get(&digest(1)).unwrap().head;
+    let head = store.get(&name(1)).unwrap().head;
     assert_eq!(
         (head.expires, head.stale_until, head.written),
         (Some(end), Some(stale), now)
@@ -109,12 +89,14 @@ fn a_head_is_read_as_it_was_written() {
 #[test]
 fn another_value_takes_the_place_of_the_first() {
     let folder = Folder::new("replace");
-    let store = folder.open();
+    let store = open(&folder.store());
     store.put(record(1), &vec![1; 100_000]).unwrap();
     store.put(record(1), b"two").unwrap();
     assert_eq!(value(&store, 1), Some(b"two".to_vec()));
     assert_eq!(store.iter().count(), 1);
-    let files = std::fs::read_dir(folder.0.join("v")).unwrap().flatten();
+    let files = std::fs::read_dir(folder.store().join("v"))
+        .unwrap()
+        .flatten();
     let left: usize = files
         .map(|file| std::fs::read_dir(file.path()).unwrap().count())
         .sum();
@@ -124,18 +106,16 @@ fn another_value_takes_the_place_of_the_first() {
 #[test]
 fn invalidations_remove_what_they_name_and_say_how_many() {
     let folder = Folder::new("invalidate");
-    let store = folder.open();
+    let store = open(&folder.store());
     for n in 0..10 {
         let tag = if n % 2 == 0 { "even" } else { "odd" };
         store.put(record(n).tag(tag), b"v").unwrap();
     }
-    assert_eq!(store.invalidate(&digest(0)).unwrap(), 1);
-    assert_eq!(store.invalidate(&digest(0)).unwrap(), 0);
+    assert_eq!(store.invalidate(&name(0)).unwrap(), 1);
+    assert_eq!(store.invalidate(&name(0)).unwrap(), 0);
     assert_eq!(store.invalidate_tag("even").unwrap(), 4);
     assert_eq!(
-        store
-            .invalidate_if(|head| head.digest == digest(1))
-            .unwrap(),
+        store.invalidate_if(|head| head.digest == name(1)).unwrap(),
         1
     );
     assert_eq!(store.iter().count(), 4);
@@ -149,9 +129,9 @@ fn invalidations_remove_what_they_name_and_say_how_many() {
 #[test]
 fn a_value_whose_load_began_before_an_invalidation_of_it_is_not_stored() {
     let folder = Folder::new("fence");
-    let store = folder.open();
+    let store = open(&folder.store());
     let says: [fn(&Store) -> u64; 5] = [
-        |store| store.invalidate(&digest(1)).unwrap(),
+        |store| store.invalidate(&name(1)).unwrap(),
         |store| store.invalidate_tag("a").unwrap(),
         |store| store.invalidate_function("f").unwrap(),
         |store| store.invalidate_if(|_| false).unwrap(),
@@ -166,7 +146,7 @@ fn a_value_whose_load_began_before_an_invalidation_of_it_is_not_stored() {
         assert_eq!(value(&store, 1), None, "invalidation {which}");
     }
     let fence = store.fence();
-    store.invalidate(&digest(2)).unwrap();
+    store.invalidate(&name(2)).unwrap();
     store
         .put(record(1).tag("a").fence(fence), b"current")
         .unwrap();
@@ -179,7 +159,7 @@ fn a_value_whose_load_began_before_an_invalidation_of_it_is_not_stored() {
 #[test]
 fn an_entry_that_waits_to_be_written_is_found() {
     let folder = Folder::new("pending");
-    let store = Store::open(&folder.0).unwrap();
+    let store = Store::open(folder.store()).unwrap();
     for n in 0..2_000 {
         store.put(record(n), &n.to_le_bytes()).unwrap();
         assert_eq!(value(&store, n), Some(n.to_le_bytes().to_vec()));
@@ -191,21 +171,19 @@ fn an_entry_that_waits_to_be_written_is_found() {
 #[test]
 fn what_was_queued_is_written_when_the_last_handle_goes() {
     let folder = Folder::new("drop");
-    let store = Store::open(&folder.0).unwrap();
+    let store = Store::open(folder.store()).unwrap();
     store.put(record(1), b"v").unwrap();
     drop(store);
-    assert!(value(&folder.open(), 1).is_some());
+    assert!(value(&open(&folder.store()), 1).is_some());
 }
 
 #[test]
 fn two_openings_of_one_folder_are_one_store() {
     let folder = Folder::new("twice");
-    let store = Store::open(&folder.0).unwrap();
-    let link = folder.0.with_extension("link");
-    let _ = std::fs::remove_file(&link);
-    std::os::unix::fs::symlink(&folder.0, &link).unwrap();
+    let store = Store::open(folder.store()).unwrap();
+    let link = folder.0.join("link");
+    std::os::unix::fs::symlink(folder.store(), &link).unwrap();
     let other = Store::open(&link).unwrap();
-    std::fs::remove_file(&link).unwrap();
     store.put(record(1), b"not committed yet").unwrap();
     assert!(value(&other, 1).is_some());
     assert_eq!(store.dir(), other.dir());
@@ -217,7 +195,7 @@ fn the_folder_stays_within_its_capacity() {
     let capacity = 8 << 20;
     let store = Store::builder()
         .capacity_bytes(capacity)
-        .open(&folder.0)
+        .open(folder.store())
         .unwrap();
     let payload: Vec<u8> = (0..50_000u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -229,7 +207,7 @@ fn the_folder_stays_within_its_capacity() {
             store.flush(Duration::MAX).unwrap();
         }
         if n % 100 == 0 {
-            let size = size_of(&folder.0);
+            let size = size_of(&folder.store());
             assert!(
                 size <= capacity + capacity / 10,
                 "{size} bytes at entry {n}"
@@ -237,7 +215,7 @@ fn the_folder_stays_within_its_capacity() {
         }
     }
     store.flush(Duration::MAX).unwrap();
-    let size = size_of(&folder.0);
+    let size = size_of(&folder.store());
     assert!(size <= capacity, "{size} bytes at rest");
     assert!(store.stats().unwrap().entries > 100);
     assert!(value(&store, 2_999).is_some(), "the last one is there");
@@ -257,24 +235,24 @@ fn size_of(path: &std::path::Path) -> u64 {
 #[test]
 fn a_foreign_database_is_refused_and_left_alone() {
     let folder = Folder::new("foreign");
-    std::fs::create_dir_all(&folder.0).unwrap();
-    std::fs::write(folder.0.join("store.db"), b"").unwrap();
+    std::fs::create_dir_all(folder.store()).unwrap();
+    std::fs::write(folder.store().join("store.db"), b"").unwrap();
     assert_eq!(
-        Store::open(&folder.0).unwrap_err().kind(),
+        Store::open(folder.store()).unwrap_err().kind(),
         ErrorKind::Version
     );
-    assert!(folder.0.join("store.db").exists());
+    assert!(folder.store().join("store.db").exists());
 }
 
 #[test]
 fn a_damaged_index_is_moved_aside_and_a_new_one_begins() {
     let folder = Folder::new("damaged");
-    std::fs::create_dir_all(&folder.0).unwrap();
-    std::fs::write(folder.0.join("store.db"), vec![7; 10_000]).unwrap();
-    let store = folder.open();
+    std::fs::create_dir_all(folder.store()).unwrap();
+    std::fs::write(folder.store().join("store.db"), vec![7; 10_000]).unwrap();
+    let store = open(&folder.store());
     store.put(record(1), b"v").unwrap();
     assert!(value(&store, 1).is_some());
-    let names = std::fs::read_dir(&folder.0).unwrap().flatten();
+    let names = std::fs::read_dir(folder.store()).unwrap().flatten();
     let aside = names.filter(|entry| entry.file_name().to_string_lossy().starts_with("corrupt-"));
     assert_eq!(aside.count(), 1);
 }
@@ -282,13 +260,13 @@ fn a_damaged_index_is_moved_aside_and_a_new_one_begins() {
 #[test]
 fn a_folder_that_is_deleted_meanwhile_is_made_anew() {
     let folder = Folder::new("deleted");
-    let store = folder.open();
+    let store = open(&folder.store());
     store.put(record(1), b"v").unwrap();
     store.put(record(3), b"v").unwrap();
-    std::fs::remove_dir_all(&folder.0).unwrap();
+    std::fs::remove_dir_all(folder.store()).unwrap();
     store.put(record(2), b"v").unwrap();
     assert!(value(&store, 2).is_some());
-    assert!(folder.0.join("store.db").exists());
+    assert!(folder.store().join("store.db").exists());
 }
 
 #[test]
@@ -296,7 +274,7 @@ fn an_entry_is_found_at_every_moment_from_its_put_on() {
     for write_through in [false, true] {
         let folder = Folder::new("every-moment");
         let builder = Store::builder().write_through(write_through);
-        let store = builder.open(&folder.0).unwrap();
+        let store = builder.open(folder.store()).unwrap();
         for n in 0..3_000 {
             store.put(record(n), b"v").unwrap();
             // The thread commits some of them while they are looked for.
@@ -319,10 +297,10 @@ fn reads_of_this_thread() -> u64 {
 #[cfg(target_os = "linux")]
 fn a_lookup_in_a_folder_that_nobody_changes_reads_no_file() {
     let folder = Folder::new("quiet");
-    let store = folder.open();
+    let store = open(&folder.store());
     (0..100).for_each(|n| store.put(record(n), b"value").unwrap());
     drop(store);
-    let store = folder.open();
+    let store = open(&folder.store());
     let look_up = || (0..100).for_each(|n| assert!(value(&store, n).is_some()));
     look_up();
     let before = reads_of_this_thread();
@@ -334,24 +312,24 @@ fn a_lookup_in_a_folder_that_nobody_changes_reads_no_file() {
 #[test]
 fn leads_of_different_keys_do_not_meet_and_one_of_the_same_key_is_refused() {
     let folder = Folder::new("leads");
-    let store = folder.open();
+    let store = open(&folder.store());
     let leads: Vec<_> = (0..200)
-        .map(|n| store.try_lead(&digest(n)).unwrap().unwrap())
+        .map(|n| store.try_lead(&name(n)).unwrap().unwrap())
         .collect();
-    assert!((0..200).all(|n| store.try_lead(&digest(n)).unwrap().is_none()));
+    assert!((0..200).all(|n| store.try_lead(&name(n)).unwrap().is_none()));
     drop(leads);
-    assert!(store.try_lead(&digest(0)).unwrap().is_some());
+    assert!(store.try_lead(&name(0)).unwrap().is_some());
 }
 
 /// A connection of our own to the index, as a process beside the store would have.
 fn index_of(folder: &Folder) -> rusqlite::Connection {
-    rusqlite::Connection::open(folder.0.join("store.db")).unwrap()
+    rusqlite::Connection::open(folder.store().join("store.db")).unwrap()
 }
 
 #[test]
 fn flush_gives_up_at_its_deadline_and_loses_nothing() {
     let folder = Folder::new("deadline");
-    let store = Store::open(&folder.0).unwrap();
+    let store = Store::open(folder.store()).unwrap();
     store.put(record(1), b"first").unwrap();
     store.flush(Duration::from_secs(60)).unwrap();
     let other = index_of(&folder);
@@ -363,32 +341,32 @@ fn flush_gives_up_at_its_deadline_and_loses_nothing() {
     other.execute_batch("ROLLBACK").unwrap();
     store.flush(Duration::from_secs(60)).unwrap();
     drop(store);
-    assert_eq!(value(&folder.open(), 2).unwrap(), b"second");
+    assert_eq!(value(&open(&folder.store()), 2).unwrap(), b"second");
 }
 
 #[test]
 fn the_later_of_two_insertions_of_a_key_stays() {
     let folder = Folder::new("later");
-    let store = Store::open(&folder.0).unwrap();
+    let store = Store::open(folder.store()).unwrap();
     store.put(record(1).replaces(true), b"first").unwrap();
     store.put(record(1).replaces(true), b"second").unwrap();
     store.flush(Duration::from_secs(60)).unwrap();
     store.put(record(1).replaces(true), b"third").unwrap();
     drop(store);
-    assert_eq!(value(&folder.open(), 1).unwrap(), b"third");
+    assert_eq!(value(&open(&folder.store()), 1).unwrap(), b"third");
 }
 
 #[test]
 fn a_load_that_an_insertion_overtook_is_not_stored() {
     let folder = Folder::new("overtaken");
-    let store = Store::open(&folder.0).unwrap();
+    let store = Store::open(folder.store()).unwrap();
     let fence = store.fence();
     store.put(record(1).replaces(true), b"inserted").unwrap();
     store.flush(Duration::from_secs(60)).unwrap();
     store.put(record(1).fence(fence), b"outdated").unwrap();
     store.put(record(2).fence(fence), b"another key").unwrap();
     drop(store);
-    let store = folder.open();
+    let store = open(&folder.store());
     assert_eq!(value(&store, 1).unwrap(), b"inserted");
     assert_eq!(value(&store, 2).unwrap(), b"another key");
 }
@@ -396,7 +374,7 @@ fn a_load_that_an_insertion_overtook_is_not_stored() {
 #[test]
 fn a_tag_of_many_entries_is_invalidated_whole_and_fences_loads() {
     let folder = Folder::new("many");
-    let store = folder.open();
+    let store = open(&folder.store());
     for n in 0..2_000 {
         let tag = if n % 4 == 0 { "other" } else { "many" };
         store.put(record(n).tag(tag), b"value").unwrap();
@@ -414,7 +392,7 @@ fn a_tag_of_many_entries_is_invalidated_whole_and_fences_loads() {
 #[test]
 fn verify_finds_what_the_index_says_wrongly_of_an_entry() {
     let folder = Folder::new("guides");
-    let store = folder.open();
+    let store = open(&folder.store());
     store.put(record(1).tag("a"), b"value").unwrap();
     store.flush(Duration::from_secs(60)).unwrap();
     assert!(store.verify(|_| ()).unwrap().is_sound());
@@ -436,7 +414,7 @@ fn verify_finds_what_the_index_says_wrongly_of_an_entry() {
 #[test]
 fn going_through_an_index_that_fails_ends_with_the_error() {
     let folder = Folder::new("heads");
-    let store = folder.open();
+    let store = open(&folder.store());
     store.put(record(1), b"value").unwrap();
     store.flush(Duration::from_secs(60)).unwrap();
     index_of(&folder).execute_batch("DROP TABLE e").unwrap();
@@ -458,13 +436,13 @@ fn what_is_written_is_read_at_every_level_of_durability() {
             let builder = Store::builder().durability(durability);
             let store = builder
                 .write_through(write_through)
-                .open(&folder.0)
+                .open(folder.store())
                 .unwrap();
             store.put(record(1), b"value").unwrap();
             store.put(record(2), &[7; 50_000]).unwrap();
             store.flush(Duration::from_secs(60)).unwrap();
             drop(store);
-            let store = folder.open();
+            let store = open(&folder.store());
             assert_eq!(value(&store, 1).unwrap(), b"value");
             assert_eq!(value(&store, 2).unwrap(), [7; 50_000]);
         }

@@ -3,28 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+#[path = "fixtures/folder.rs"]
+mod folder;
+#[path = "fixtures/random.rs"]
+mod random;
+
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use folder::Folder;
+use random::Random;
 use scrubjay::Cache;
 use scrubjay::disk::{Event, Function, KeyEncoder, NewRecord, Store, Usage};
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("scrubjay-usage-{name}-{}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn usage(folder: &Path) -> Vec<Usage> {
     Store::open(folder).unwrap().stats().unwrap().usage
@@ -38,7 +29,7 @@ fn put(store: &Store, number: u64, payload: &[u8]) {
 
 #[test]
 fn counts_of_all_openings_add_up_and_survive_them() {
-    let folder = Folder::new("sum");
+    let folder = Folder::new("usage-sum");
     for _ in 0..3 {
         let store = Store::open(&folder.0).unwrap();
         store.count("report", Event::Load(Duration::from_millis(40)));
@@ -57,7 +48,7 @@ fn counts_of_all_openings_add_up_and_survive_them() {
 
 #[test]
 fn no_count_of_many_threads_is_lost() {
-    let folder = Folder::new("threads");
+    let folder = Folder::new("usage-threads");
     let store = Store::open(&folder.0).unwrap();
     let start = Arc::new(Barrier::new(8));
     std::thread::scope(|scope| {
@@ -78,7 +69,7 @@ fn no_count_of_many_threads_is_lost() {
 
 #[test]
 fn a_file_of_counts_that_is_damaged_or_foreign_costs_the_counts_and_nothing_else() {
-    let folder = Folder::new("damaged");
+    let folder = Folder::new("usage-damaged");
     let count = || {
         let store = Store::open(&folder.0).unwrap();
         store.count("report", Event::Wait);
@@ -93,7 +84,7 @@ fn a_file_of_counts_that_is_damaged_or_foreign_costs_the_counts_and_nothing_else
 
 #[test]
 fn a_cache_counts_the_hits_of_its_disk_tier_and_what_they_saved() {
-    let folder = Folder::new("cache");
+    let folder = Folder::new("usage-cache");
     let ask = || -> u64 {
         let store = Store::open(&folder.0).unwrap();
         let below = Cache::builder().disk(store, Function::new("square", ""));
@@ -116,7 +107,7 @@ fn a_cache_counts_the_hits_of_its_disk_tier_and_what_they_saved() {
 
 #[test]
 fn a_cache_counts_the_hits_in_its_memory_and_what_they_saved_when_it_goes() {
-    let folder = Folder::new("memory");
+    let folder = Folder::new("usage-memory");
     for round in 1..=2_u64 {
         let store = Store::open(&folder.0).unwrap();
         let below = Cache::builder().disk(store, Function::new("square", ""));
@@ -142,7 +133,7 @@ fn a_cache_counts_the_hits_in_its_memory_and_what_they_saved_when_it_goes() {
 
 #[test]
 fn a_cache_that_stays_counts_the_hits_in_its_memory_now_and_then() {
-    let folder = Folder::new("memory-stays");
+    let folder = Folder::new("usage-memory-stays");
     let store = Store::open(&folder.0).unwrap();
     let below = Cache::builder().disk(store.clone(), Function::new("square", ""));
     let cache: Cache<u64, u64> = below.build().unwrap();
@@ -157,7 +148,7 @@ fn a_cache_that_stays_counts_the_hits_in_its_memory_now_and_then() {
 
 #[test]
 fn a_capacity_is_remembered_for_those_who_ask_for_none() {
-    let folder = Folder::new("capacity");
+    let folder = Folder::new("usage-capacity");
     let capacity = || {
         Store::open(&folder.0)
             .unwrap()
@@ -185,23 +176,15 @@ fn a_capacity_is_remembered_for_those_who_ask_for_none() {
 
 #[test]
 fn a_closed_store_leaves_a_short_log_to_whoever_opens_it_next() {
-    let folder = Folder::new("log");
+    let folder = Folder::new("usage-log");
     let log = || std::fs::metadata(folder.0.join("store.db-wal")).map_or(0, |log| log.len());
     let store = Store::builder()
         .write_through(true)
         .open(&folder.0)
         .unwrap();
-    let mut state = 7_u64;
+    let mut random = Random::new(7);
     for number in 0..200 {
-        // Bytes that cannot be compressed.
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        };
-        let bytes: Vec<u8> = (0..20_000).map(|_| next()).collect();
-        put(&store, number, &bytes);
+        put(&store, number, &random.bytes(20_000));
     }
     store.flush(Duration::MAX).unwrap();
     assert!(log() > 1 << 20);

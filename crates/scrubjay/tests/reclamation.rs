@@ -8,6 +8,8 @@
     reason = "a test that unwraps nothing fails, as it should"
 )]
 
+#[path = "fixtures/random.rs"]
+mod random;
 #[path = "fixtures/watchdog.rs"]
 mod watchdog;
 
@@ -17,13 +19,14 @@ use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use random::Random;
 use scrubjay::{Action, Cache, Policy};
 use watchdog::watched;
 
 const SOUND: u64 = 0x5C2B_7A11;
 const THREADS: u64 = 4;
 const ROUNDS: u64 = 1_500;
-const KEYS: u64 = 8;
+const KEYS: u32 = 8;
 
 /// Knows whether it was dropped.
 struct Canary {
@@ -84,24 +87,12 @@ impl Hash for Canary {
     }
 }
 
-/// Numbers without a pattern (Marsaglia, "Xorshift RNGs", 2003).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
 type Canaries = Cache<Canary, Canary>;
 
 fn once(cache: &Canaries, live: &Arc<AtomicIsize>, random: &mut Random) {
-    let number = random.below(KEYS);
+    let number = u64::from(random.below(KEYS));
     let key = Canary::new(number, live);
-    let value = |random: &mut Random| Canary::new(random.below(u64::MAX), live);
+    let value = |random: &mut Random| Canary::new(random.number(), live);
     match random.below(16) {
         0..=3 => {
             // The value stays as it is for as long as it is looked at, whatever happens to its entry.
@@ -139,7 +130,10 @@ fn once(cache: &Canaries, live: &Arc<AtomicIsize>, random: &mut Random) {
         }),
         _ if random.below(8) == 0 => cache.clear(),
         // Another key, so that the tables grow and are rebuilt.
-        _ => cache.insert(Canary::new(random.below(1_000), live), value(random)),
+        _ => cache.insert(
+            Canary::new(u64::from(random.below(1_000)), live),
+            value(random),
+        ),
     }
 }
 
@@ -154,7 +148,7 @@ fn stress_from(first_seed: u64, build: impl Fn(&Arc<AtomicIsize>) -> Canaries) {
         for seed in 1..=THREADS {
             let (cache, live) = (cache.clone(), &live);
             scope.spawn(move || {
-                let mut random = Random((first_seed + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                let mut random = Random::new(first_seed + seed);
                 for _ in 0..ROUNDS {
                     once(&cache, live, &mut random);
                 }
@@ -217,7 +211,7 @@ fn a_listener_sees_sound_values() {
 fn nothing_is_used_after_its_drop_however_long_it_goes_on() {
     let seconds = std::env::var("STRESS_SECONDS").map_or(600, |text| text.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut random = Random(0x5EED);
+    let mut random = Random::new(0x5EED);
     let mut round = 0;
     while Instant::now() < end {
         let policy = [Policy::Adaptive, Policy::Lru, Policy::Fifo][round as usize % 3];
