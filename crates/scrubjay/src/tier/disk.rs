@@ -20,6 +20,7 @@ pub mod fuzzing;
 mod generation;
 mod index;
 mod journal;
+mod lookup;
 mod options;
 mod os;
 mod queue;

@@ -9,13 +9,12 @@
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::digest::{Digest, KeyEncoder};
 use super::encoding::Encoding;
-use super::flight::{self, Lead};
-use super::fork;
+use super::flight::{self, FlightsLead};
 use super::record::{Codec, Fence, Function, Head, NewRecord, Record};
 use super::store::Store;
 use super::usage::Event;
@@ -24,19 +23,14 @@ use crate::cache::Cache;
 use crate::call::Core;
 use crate::clock::nanos;
 use crate::error::{Error, ErrorKind};
-use crate::flight::cycle;
 use crate::tier::below::{Below, BelowStats, Descent, Lowered, Name, Raised, Ticket, Visit};
 
 /// Loads that take less than this are not worth a lock among processes.
 const WORTH_A_LOCK: Duration = Duration::from_millis(1);
 /// How often the page is read that tells of others' invalidations.
 const WATCH: Duration = Duration::from_millis(20);
-
 /// After how many of these pauses the hits in memory are counted in the store.
 const TELL: u32 = 50;
-
-/// The flights that lead a key among processes.
-static LEADING: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
 pub(crate) struct Attached<K, V> {
     store: Store,
@@ -66,34 +60,6 @@ struct Loading {
     fence: Fence,
     begun: Instant,
     lead: Option<FlightsLead>,
-}
-
-/// The lead of a key among processes, and the flight that has it.
-struct FlightsLead {
-    _lead: Lead,
-    flight: u64,
-}
-
-impl FlightsLead {
-    fn new(lead: Lead, flight: u64) -> Self {
-        let _inside = fork::enter();
-        leading().push(flight);
-        Self {
-            _lead: lead,
-            flight,
-        }
-    }
-}
-
-impl Drop for FlightsLead {
-    fn drop(&mut self) {
-        let _inside = fork::enter();
-        leading().retain(|other| *other != self.flight);
-    }
-}
-
-fn leading() -> MutexGuard<'static, Vec<u64>> {
-    LEADING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who leads a key among processes.
@@ -152,12 +118,6 @@ impl<K, V> Attached<K, V> {
     fn failed(&self, error: &Error) {
         add(&self.failures);
         self.store.note_failure(error);
-    }
-
-    fn name_of(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name {
-        let mut bytes = Bytes(Vec::with_capacity(64));
-        feed(&mut bytes);
-        *self.names.clone().bytes(&bytes.0).finish().as_bytes()
     }
 
     /// Looks for the record of a name whose key `is` the one, and that is `Wanted`.
@@ -337,55 +297,13 @@ fn digest_of(name: Name) -> Digest {
     Digest::from_bytes(name)
 }
 
-/// Whether this thread is inside a load that leads a key among processes, for which another process may wait.
-fn keeps_others_waiting() -> bool {
-    let _inside = fork::enter();
-    let leading = leading();
-    cycle::is_inside(|flight| leading.contains(&flight))
-}
-
-/// Collects what a `Hash` feeds, numbers in the same way on every machine.
-struct Bytes(Vec<u8>);
-
-/// Numbers little-endian; those of the machine's word as 64 bits.
-macro_rules! write_numbers {
-    ($($name:ident($ty:ty as $kept:ty)),*) => {
-        $(fn $name(&mut self, number: $ty) {
-            self.write(&(number as $kept).to_le_bytes());
-        })*
-    };
-}
-
-impl Hasher for Bytes {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        0
-    }
-
-    write_numbers!(
-        write_u16(u16 as u16),
-        write_u32(u32 as u32),
-        write_u64(u64 as u64),
-        write_u128(u128 as u128),
-        write_usize(usize as u64),
-        write_i16(i16 as i16),
-        write_i32(i32 as i32),
-        write_i64(i64 as i64),
-        write_i128(i128 as i128),
-        write_isize(isize as i64)
-    );
-}
-
 impl<K, V> Below<K, V> for Attached<K, V>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
     fn name(&self, feed: &dyn Fn(&mut dyn Hasher)) -> Name {
-        self.name_of(feed)
+        *self.names.clone().fed(feed).finish().as_bytes()
     }
 
     fn find(&self, core: &Arc<Core<K, V>>, key: &K, name: Name, visit: Visit) -> Descent<K, V> {
@@ -405,7 +323,7 @@ where
                     // Somebody may have stored it between the lookup and the lead.
                     found = look();
                 }
-                Led::Elsewhere if visit.waits && !keeps_others_waiting() => {
+                Led::Elsewhere if visit.waits && !flight::keeps_others_waiting() => {
                     return Descent::Busy(flight::pause(visit.tries));
                 }
                 Led::Elsewhere | Led::Anybody => {}
@@ -568,25 +486,5 @@ where
     if !names.is_empty() {
         let is_named = |key: &K| names.contains(&below.name(&|mut hasher| key.hash(&mut hasher)));
         cache.forget_if(|key, _| is_named(key));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_feeds_the_same_bytes_on_every_machine() {
-        let mut bytes = Bytes(Vec::new());
-        (7_usize, -2_isize, 0x0102_u16, "ab", Some(1_u8)).hash(&mut bytes);
-        let expected: [&[u8]; 6] = [
-            &7_u64.to_le_bytes(),
-            &(-2_i64).to_le_bytes(),
-            &[2, 1],
-            b"ab\xff",
-            &1_u64.to_le_bytes(),
-            &[1],
-        ];
-        assert_eq!(bytes.0, expected.concat());
     }
 }

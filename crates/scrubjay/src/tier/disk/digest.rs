@@ -5,6 +5,7 @@
 //! and different keys different ones, as far as BLAKE3 has no collisions.
 
 use std::fmt;
+use std::hash::Hasher;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind};
@@ -199,6 +200,13 @@ impl KeyEncoder {
         self.field(Kind::Number, &number.to_le_bytes())
     }
 
+    /// Adds what a `Hash` feeds, as bytes.
+    pub(super) fn fed(self, feed: &dyn Fn(&mut dyn Hasher)) -> Self {
+        let mut fed = Fed(Vec::with_capacity(64));
+        feed(&mut fed);
+        self.bytes(&fed.0)
+    }
+
     fn field(mut self, kind: Kind, bytes: &[u8]) -> Self {
         self.fields.reserve(9 + bytes.len().min(HASHED_AT_ONCE));
         self.fields.push(kind as u8);
@@ -230,8 +238,45 @@ impl KeyEncoder {
     }
 }
 
+/// Collects what a `Hash` feeds, numbers in the same way on every machine.
+struct Fed(Vec<u8>);
+
+/// Numbers little-endian; those of the machine's word as 64 bits.
+macro_rules! write_numbers {
+    ($($name:ident($ty:ty as $kept:ty)),*) => {
+        $(fn $name(&mut self, number: $ty) {
+            self.write(&(number as $kept).to_le_bytes());
+        })*
+    };
+}
+
+impl Hasher for Fed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    write_numbers!(
+        write_u16(u16 as u16),
+        write_u32(u32 as u32),
+        write_u64(u64 as u64),
+        write_u128(u128 as u128),
+        write_usize(usize as u64),
+        write_i16(i16 as i16),
+        write_i32(i32 as i32),
+        write_i64(i64 as i64),
+        write_i128(i128 as i128),
+        write_isize(isize as i64)
+    );
+}
+
 #[cfg(test)]
 mod tests {
+    use std::hash::Hash;
+
     use super::*;
 
     #[test]
@@ -255,5 +300,20 @@ mod tests {
             let expected = blake3::hash(&encoding);
             assert_eq!(encoder.finish().as_bytes(), expected.as_bytes(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_hash_feeds_the_same_bytes_on_every_machine() {
+        let mut bytes = Fed(Vec::new());
+        (7_usize, -2_isize, 0x0102_u16, "ab", Some(1_u8)).hash(&mut bytes);
+        let expected: [&[u8]; 6] = [
+            &7_u64.to_le_bytes(),
+            &(-2_i64).to_le_bytes(),
+            &[2, 1],
+            b"ab\xff",
+            &1_u64.to_le_bytes(),
+            &[1],
+        ];
+        assert_eq!(bytes.0, expected.concat());
     }
 }

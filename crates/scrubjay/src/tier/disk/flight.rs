@@ -2,16 +2,20 @@
 //!
 //! Invariants: the kernel frees a lock when its holder dies; two keys never share one, as far as 62 bits of digest
 //! differ; and nobody blocks in the kernel, so two holders that wait for each other's keys can both give up.
+//!
+//! A load that leads a key is noted here for as long as it does, so that what runs inside it keeps nobody waiting.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::digest::Digest;
 use super::directory::Directory;
-use super::fork::OwnFile;
+use super::fork::{self, OwnFile};
 use super::os;
+use crate::flight::cycle;
 
 /// The right and duty to load a key, among all threads and processes on a store. Dropping it hands over.
 ///
@@ -75,4 +79,42 @@ pub(crate) fn pause(tries: u32) -> Duration {
     let pause = grown.min(longest);
     let chance = super::values::new_id().cast_unsigned() % 256;
     pause - pause * u32::try_from(chance).unwrap_or(0) / 1024
+}
+
+/// The flights that lead a key among processes.
+static LEADING: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// The lead of a key among processes, and the flight that has it.
+pub(super) struct FlightsLead {
+    _lead: Lead,
+    flight: u64,
+}
+
+impl FlightsLead {
+    pub(super) fn new(lead: Lead, flight: u64) -> Self {
+        let _inside = fork::enter();
+        leading().push(flight);
+        Self {
+            _lead: lead,
+            flight,
+        }
+    }
+}
+
+impl Drop for FlightsLead {
+    fn drop(&mut self) {
+        let _inside = fork::enter();
+        leading().retain(|other| *other != self.flight);
+    }
+}
+
+fn leading() -> MutexGuard<'static, Vec<u64>> {
+    LEADING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether this thread is inside a load that leads a key among processes, for which another process may wait.
+pub(super) fn keeps_others_waiting() -> bool {
+    let _inside = fork::enter();
+    let leading = leading();
+    cycle::is_inside(|flight| leading.contains(&flight))
 }

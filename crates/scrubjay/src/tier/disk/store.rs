@@ -11,12 +11,13 @@ use std::time::{Duration, Instant, SystemTime};
 use super::digest::Digest;
 use super::flight::{self, Lead};
 use super::fork;
-use super::format::{self, Stored};
+use super::format;
 use super::index::{AT_ONCE, FunctionStats, Index, News, Op, Row, Speaker, Target};
+use super::lookup::find;
 use super::options::{Options, StoreBuilder};
 use super::queue::{Pending, Write};
-use super::record::{Fence, Head, Held, NewRecord, Payload, Record};
-use super::shared::{Shared, bucket, count, ends};
+use super::record::{Fence, Head, NewRecord, Record};
+use super::shared::{Shared, count};
 use super::usage::{Event, Usage};
 use super::values;
 use super::verify::{self, Progress, Report};
@@ -168,7 +169,10 @@ impl Store {
     }
 
     /// Runs something inside the store that is current in this process.
-    fn inside<R>(&self, work: impl FnOnce(&Shared) -> Result<R, Error>) -> Result<R, Error> {
+    pub(super) fn inside<R>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let _inside = fork::enter();
         let shared = self.shared.current()?;
         work(shared).inspect_err(|error| shared.failed(error))
@@ -699,52 +703,6 @@ impl Store {
         verify::verify(self, progress)
     }
 
-    pub(super) fn check_index(&self) -> Result<Vec<String>, Error> {
-        self.inside(|shared| {
-            let mut wrong = shared.index.check()?;
-            wrong.extend(shared.check_files());
-            Ok(wrong)
-        })
-    }
-
-    pub(super) fn len(&self) -> Result<u64, Error> {
-        self.inside(|shared| shared.index.len())
-    }
-
-    /// The head of a row all of whose bytes are as they were written.
-    pub(super) fn check_row(&self, row: &Row) -> Option<Head> {
-        let read = self.inside(|shared| {
-            let Ok(record) = record_of(shared, row.clone()) else {
-                return Ok(None);
-            };
-            let read = std::io::copy(&mut record.payload.reader(), &mut std::io::sink());
-            Ok(read.is_ok().then_some(record.head))
-        });
-        read.ok().flatten()
-    }
-
-    /// What the index keeps beside a row that is not what the row's entry says.
-    pub(super) fn misguided(&self, row: &Row, head: &Head) -> Result<Option<&'static str>, Error> {
-        let guides = self.inside(|shared| shared.index.guides(row.id))?;
-        let file = row.file.map_or(0, |_| values::size_of_file(head.len));
-        let wrong = guides.and_then(|guides| match guides {
-            _ if !guides.is_whole => Some("its last use or its number"),
-            _ if guides.ends != ends(head) => Some("its end"),
-            _ if guides.bucket > bucket(SystemTime::now()) + 1 => Some("its last use"),
-            _ if guides.bytes != row.bytes.len() as u64 + file => Some("its size"),
-            _ if guides.tags != (head.tags.len() as u64, head.tags.len() as u64) => {
-                Some("its tags")
-            }
-            _ => None,
-        });
-        if wrong.is_none() {
-            return Ok(None);
-        }
-        // An entry that was removed or replaced meanwhile is not wrong.
-        let still = self.inside(|shared| shared.index.get(&row.digest))?;
-        Ok(wrong.filter(|_| still.is_some_and(|still| still.bytes == row.bytes)))
-    }
-
     /// Removes files that nobody names, left by processes that died. Looks at every file.
     ///
     /// # Errors
@@ -795,89 +753,6 @@ impl Store {
             Ok(())
         });
     }
-}
-
-fn find(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
-    // First: an entry that is no longer queued was committed.
-    if let Some(entry) = shared.queue.find(digest)
-        // One that an invalidation may have overtaken is not shown before the index has decided about it.
-        && entry.born >= shared.last().invalidation
-    {
-        let head = entry.head(entry.payload.len() as u64, false);
-        let payload = Payload(Held::Memory(entry.payload.clone()));
-        return Ok(Some(Record { head, payload }));
-    }
-    let found = shared.index.get(digest);
-    shared.tend_transactions();
-    let Some(row) = found? else {
-        return Ok(None);
-    };
-    let (id, used) = (row.id, row.bucket);
-    if let Ok(record) = record_of(shared, row) {
-        note_use(shared, id, used);
-        return Ok(Some(record));
-    }
-    find_anew(shared, digest)
-}
-
-/// Finds what could not be read once more: it may have been replaced since, and its value file be gone. What cannot be read
-/// now either is removed.
-#[cold]
-fn find_anew(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
-    let Some(row) = shared.index.get(digest)? else {
-        return Ok(None);
-    };
-    let (id, bytes) = (row.id, row.bytes.clone());
-    let record = record_of(shared, row).inspect_err(|_| {
-        shared.queue.push(Write::Op(Op::Discard { id, bytes }));
-    });
-    record.map(Some)
-}
-
-/// Notes the use of a row that was not known to be used lately: written with the next batch, or never.
-fn note_use(shared: &Shared, id: i64, used: i64) {
-    let bucket = bucket(SystemTime::now());
-    if used < bucket {
-        shared.queue.push(Write::Op(Op::Touch { id, bucket }));
-    }
-}
-
-/// The record of a row, if its bytes are as they were written.
-fn record_of(shared: &Shared, row: Row) -> Result<Record, Error> {
-    let corrupt = |what: &str| Error::new(ErrorKind::Corrupt, format!("disk tier: {what}"));
-    let parsed = format::decode(&row.digest, &row.function, &row.bytes);
-    let parsed = parsed.map_err(|why| match why {
-        format::Unreadable::Corrupt => corrupt("an entry is damaged"),
-        format::Unreadable::Version => Error::new(
-            ErrorKind::Version,
-            "disk tier: an entry is in a format that this version does not know",
-        ),
-    })?;
-    let head = parsed.head;
-    let payload = match parsed.stored {
-        Stored::Inline(bytes) if head.is_compressed => {
-            let len = usize::try_from(head.len).unwrap_or(usize::MAX);
-            let bytes = zstd::bulk::decompress(bytes, len);
-            let bytes = bytes.ok().filter(|bytes| bytes.len() == len);
-            Payload::memory(bytes.ok_or_else(|| corrupt("an entry cannot be decompressed"))?)
-        }
-        Stored::Inline(bytes) => {
-            let len = bytes.len();
-            Payload::memory(format::into_inline(row.bytes, len))
-        }
-        Stored::File(sum) => {
-            let id = row
-                .file
-                .ok_or_else(|| corrupt("an entry has lost its value file"))?;
-            let path = values::path_of(&shared.directory, id);
-            let opened = values::open(&path, &head.digest, head.len, sum);
-            match opened.map_err(error::value_file)? {
-                values::Opened::Whole(bytes) => Payload::memory(bytes),
-                values::Opened::Large(file, trailer) => Payload(Held::File { file, trailer }),
-            }
-        }
-    };
-    Ok(Record { head, payload })
 }
 
 /// An iterator over the heads of a store; made by [`Store::iter`]. It ends with an error if the index cannot be read.

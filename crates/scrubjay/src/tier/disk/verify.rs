@@ -3,7 +3,12 @@
 use std::time::SystemTime;
 
 use super::digest::Digest;
+use super::index::{Index, Row};
+use super::lookup::record_of;
+use super::record::Head;
+use super::shared::{bucket, ends};
 use super::store::Store;
+use super::values;
 use crate::error::Error;
 
 /// How far a long piece of work is.
@@ -75,4 +80,52 @@ pub(super) fn verify(store: &Store, mut progress: impl FnMut(Progress)) -> Resul
         progress(Progress { done, total });
     }
     Ok(report)
+}
+
+impl Store {
+    fn check_index(&self) -> Result<Vec<String>, Error> {
+        self.inside(|shared| {
+            let mut wrong = shared.index.check()?;
+            wrong.extend(shared.check_files());
+            Ok(wrong)
+        })
+    }
+
+    fn len(&self) -> Result<u64, Error> {
+        self.inside(|shared| shared.index.len())
+    }
+
+    /// The head of a row all of whose bytes are as they were written.
+    fn check_row(&self, row: &Row) -> Option<Head> {
+        let read = self.inside(|shared| {
+            let Ok(record) = record_of(shared, row.clone()) else {
+                return Ok(None);
+            };
+            let read = std::io::copy(&mut record.payload.reader(), &mut std::io::sink());
+            Ok(read.is_ok().then_some(record.head))
+        });
+        read.ok().flatten()
+    }
+
+    /// What the index keeps beside a row that is not what the row's entry says.
+    fn misguided(&self, row: &Row, head: &Head) -> Result<Option<&'static str>, Error> {
+        let guides = self.inside(|shared| shared.index.guides(row.id))?;
+        let file = row.file.map_or(0, |_| values::size_of_file(head.len));
+        let wrong = guides.and_then(|guides| match guides {
+            _ if !guides.is_whole => Some("its last use or its number"),
+            _ if guides.ends != ends(head) => Some("its end"),
+            _ if guides.bucket > bucket(SystemTime::now()) + 1 => Some("its last use"),
+            _ if guides.bytes != row.bytes.len() as u64 + file => Some("its size"),
+            _ if guides.tags != (head.tags.len() as u64, head.tags.len() as u64) => {
+                Some("its tags")
+            }
+            _ => None,
+        });
+        if wrong.is_none() {
+            return Ok(None);
+        }
+        // An entry that was removed or replaced meanwhile is not wrong.
+        let still = self.inside(|shared| shared.index.get(&row.digest))?;
+        Ok(wrong.filter(|_| still.is_some_and(|still| still.bytes == row.bytes)))
+    }
 }

@@ -3,48 +3,25 @@
 //! Invariant: a value is refused if an invalidation that concerns it, or something newer of its key, came after its load
 //! began; both are decided in the transaction that would store it.
 
+mod said;
+
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::evict;
-use super::read::{Numbers, numbers, parts};
+use super::read::{Numbers, numbers};
 use super::schema::{CAPACITY, FILE_BYTES, FORGOTTEN, OLD_NEWS, PAGE};
 use super::{Applied, Noted, Op, Put, Speaker, Target, sums};
 use crate::tier::disk::Options;
 use crate::tier::disk::digest::Digest;
-use crate::tier::disk::format::nanos_of;
 use crate::tier::disk::record::Function;
+use said::{LOOK, NOBODY};
 
-/// An invalidation is remembered this long for loads that began before it; longer loads are not stored.
-const REMEMBERED_MILLIS: i64 = 3_600_000;
-/// For so long others can learn which keys were inserted; who asks later must take all for untrue.
-const NEWS_MILLIS: i64 = 60_000;
-/// What is remembered is looked through once for so many numbers.
-const LOOK: u64 = 1024;
-/// The origin of what every process is to hear.
-const NOBODY: i64 = -1;
+pub(super) use said::Origin;
+
 /// Entries that a tag's invalidation removes in the transaction that writes it down.
 pub(crate) const AT_ONCE: usize = 512;
-
-/// A process that says something: the numbers of its speakers follow one another.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Origin(i64);
-
-impl Origin {
-    pub(super) fn new(number: i64) -> Self {
-        Self(number & !i64::from(Speaker::MOST))
-    }
-
-    pub(super) fn of(self, speaker: Speaker) -> i64 {
-        self.0 | i64::from(speaker.0)
-    }
-
-    /// The last number that one of the process may have.
-    fn last(self) -> i64 {
-        self.0 | i64::from(Speaker::MOST)
-    }
-}
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -342,17 +319,6 @@ impl Step<'_> {
         Ok(false)
     }
 
-    /// Whether this was said after a number, by others than a process.
-    fn is_said(&self, target: &Target, after: u64, but: Option<Origin>) -> rusqlite::Result<bool> {
-        let sql = "SELECT EXISTS(SELECT 1 FROM i WHERE kind = ?1 AND target = ?2 AND number > ?3 \
-                   AND (origin | ?4) IS NOT ?5)";
-        let (kind, bytes) = parts(target);
-        let (speakers, last) = (Speaker::MOST, but.map(Origin::last));
-        let values = params![kind, bytes, after.cast_signed(), speakers, last];
-        let mut statement = self.connection.prepare_cached(sql)?;
-        statement.query_row(values, |row| row.get(0))
-    }
-
     /// Notes a use of a row.
     fn touch(&self, row: &Old, bucket: i64) -> rusqlite::Result<()> {
         let sum = sums::of_row(row.head, &row.tail, bucket, row.born);
@@ -381,54 +347,6 @@ impl Step<'_> {
         };
         self.functions.insert(function.clone(), id);
         Ok(id)
-    }
-
-    fn next_number(&mut self) -> u64 {
-        self.numbers.last.number += 1;
-        self.numbers.last.number
-    }
-
-    /// Notes an insertion, and returns its number.
-    fn insert(&mut self, digest: &Digest, by: Speaker) -> rusqlite::Result<u64> {
-        if self.inserted_by != by {
-            self.announce_inserted()?;
-            self.inserted_by = by;
-        }
-        if self.inserted.is_empty() {
-            self.next_number();
-        }
-        self.inserted.extend(digest.as_bytes());
-        Ok(self.numbers.last.number)
-    }
-
-    fn announce_inserted(&mut self) -> rusqlite::Result<()> {
-        if self.inserted.is_empty() {
-            return Ok(());
-        }
-        let sql = "INSERT INTO n(number, at, digests, origin, c) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let (number, at) = (self.numbers.last.number.cast_signed(), now());
-        let origin = self.origin.of(self.inserted_by);
-        let sum = sums::of_insertions(number, at, &self.inserted, origin);
-        let values = params![number, at, self.inserted, origin, sum];
-        self.connection.prepare_cached(sql)?.execute(values)?;
-        self.inserted.clear();
-        Ok(())
-    }
-
-    /// Writes an invalidation down, for other processes than its origin and for loads that began before it; returns its
-    /// number.
-    fn say(&mut self, target: &Target, origin: i64) -> rusqlite::Result<u64> {
-        self.announce_inserted()?;
-        let number = self.next_number();
-        self.numbers.last.invalidation = number;
-        let (kind, bytes) = parts(target);
-        let sql =
-            "INSERT INTO i(number, at, kind, target, origin, c) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let (row, at) = (number.cast_signed(), now());
-        let sum = sums::of_invalidation(row, at, kind, bytes, origin);
-        let values = params![row, at, kind, bytes, origin, sum];
-        self.connection.prepare_cached(sql)?.execute(values)?;
-        Ok(number)
     }
 
     /// Writes an invalidation down, and removes what is found at once.
@@ -479,34 +397,6 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Forgets what is long ago, or more than an eighth of a hundredth of the capacity.
-    fn forget(&mut self, options: &Options) -> rusqlite::Result<()> {
-        let most = options.capacity_bytes / 800;
-        let sql = "SELECT coalesce(max(number), 0) FROM i WHERE at < ?1 OR number <= ?2";
-        let oldest = self.numbers.last.number.saturating_sub(most / 16);
-        let values = params![now() - REMEMBERED_MILLIS, oldest.cast_signed()];
-        let forgotten: i64 = self.connection.query_row(sql, values, |row| row.get(0))?;
-        let forgotten = forgotten.cast_unsigned();
-        self.numbers.forgotten = self.numbers.forgotten.max(forgotten);
-        let sql = "DELETE FROM i WHERE number <= ?1";
-        self.connection.execute(sql, [forgotten.cast_signed()])?;
-
-        let sql = "SELECT coalesce(sum(length(digests)), 0), coalesce(max(number) FILTER (WHERE at < ?1), 0) FROM n";
-        let values = params![now() - NEWS_MILLIS];
-        let news = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, i64>(1)?));
-        let (bytes, old) = self.connection.query_row(sql, values, news)?;
-        let recent = self.numbers.last.number.saturating_sub(LOOK / 16);
-        let old = if bytes > most {
-            recent
-        } else {
-            old.cast_unsigned()
-        };
-        self.connection
-            .execute("DELETE FROM n WHERE number <= ?1", [old.cast_signed()])?;
-        self.numbers.old_news = self.numbers.old_news.max(old).max(forgotten);
-        Ok(())
-    }
-
     fn find(&self, test: &str, value: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Option<Old>> {
         let sql = format!("SELECT {OLD} FROM e WHERE {test}");
         let mut statement = self.connection.prepare_cached(&sql)?;
@@ -544,10 +434,6 @@ impl Step<'_> {
         }
         Ok(())
     }
-}
-
-fn now() -> i64 {
-    nanos_of(std::time::SystemTime::now()) / 1_000_000
 }
 
 /// What must be known of a row to remove it.
