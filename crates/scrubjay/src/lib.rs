@@ -40,8 +40,9 @@
 //!
 //! # What a hit costs
 //!
-//! A hit takes no lock, allocates nothing, asks the clock only if the entry can expire, and writes to no memory
-//! that threads share. The value is cloned out, or shown in place by [`Cache::with`].
+//! A hit takes no lock, allocates nothing, and asks the clock only if the entry can expire. Of memory that threads share it
+//! writes at most to its own entry: a mark for the policy of a bounded cache, by default only when that changes something,
+//! and the time of use if there is a time to idle. The value is cloned out, or shown in place by [`Cache::with`].
 //!
 //! # Async
 //!
