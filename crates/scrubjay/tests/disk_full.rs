@@ -155,10 +155,15 @@ fn what_an_entry_was_to_replace_is_gone_although_the_disk_had_no_room_for_that()
         take_all_room(&disk);
         // Together more than the log has room for, though the first of them may be committed alone.
         let replaced = 0..20;
+        // Nothing is committed before all of them are queued, so that they are a batch or two.
+        let other = rusqlite::Connection::open(disk.join("store.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
         for n in replaced.clone() {
             let record = record(n).replaces(true);
             store.put(record, &incompressible(n)).unwrap();
         }
+        other.execute_batch("ROLLBACK").unwrap();
+        drop(other);
         assert!(store.flush(Duration::MAX).is_err(), "the disk is full");
         let found = |n: &u64| store.get(&name(*n));
         let kept: Vec<_> = replaced.clone().filter(|n| found(n).is_some()).collect();
@@ -168,6 +173,60 @@ fn what_an_entry_was_to_replace_is_gone_although_the_disk_had_no_room_for_that()
             assert!(bytes == incompressible(n), "entry {n} is the one of before");
         }
         assert!(store.get(&name(20)).is_some());
+    }
+    unmount(&disk);
+}
+
+#[test]
+fn nothing_that_was_to_be_replaced_is_served_however_often_the_full_disk_is_written_to() {
+    let folder = Folder::new("full-again");
+    let disk = folder.0.join("disk");
+    if !mount(&disk, "size=4m") {
+        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+        return;
+    }
+    {
+        let store = Store::open(&disk).unwrap();
+        (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
+        store.flush(Duration::MAX).unwrap();
+        take_all_room(&disk);
+        for n in 0..100 {
+            let replacing = record(n).replaces(true);
+            store.put(replacing, &incompressible(n)).unwrap();
+            // It may fail, or find room.
+            let _ = store.flush(Duration::MAX);
+            if let Some(found) = store.get(&name(n)) {
+                let bytes = found.payload.into_bytes().unwrap();
+                assert!(bytes == incompressible(n), "entry {n} is the one of before");
+            }
+        }
+    }
+    unmount(&disk);
+}
+
+#[test]
+fn every_invalidation_finds_room_on_a_full_disk_however_many_there_are() {
+    let folder = Folder::new("full-for-ever");
+    let disk = folder.0.join("disk");
+    if !mount(&disk, "size=4m") {
+        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+        return;
+    }
+    for capacity in [1 << 20, 2 << 20, 1 << 30] {
+        let store = Store::builder().capacity_bytes(capacity);
+        let store = store.write_through(true).open(disk.join("store")).unwrap();
+        let stored = (0..4_000).take_while(|n| store.put(record(*n), &payload(1)).is_ok());
+        let stored = stored.count() as u64;
+        take_all_room(&disk);
+        for n in stored.saturating_sub(100)..stored {
+            store.invalidate(&name(n)).unwrap();
+            assert!(store.get(&name(n)).is_none());
+            // It may fail, or find room.
+            let _ = store.put(record(10_000 + n), &payload(1));
+        }
+        drop(store);
+        std::fs::remove_dir_all(disk.join("store")).unwrap();
+        std::fs::remove_file(disk.join("rest")).unwrap();
     }
     unmount(&disk);
 }

@@ -89,7 +89,7 @@ impl Options {
 
     /// The room that is kept for a full disk.
     pub(crate) fn ballast(&self) -> u64 {
-        (self.capacity_bytes / 64).clamp(64 << 10, 512 << 10)
+        (self.capacity_bytes / 64).clamp(192 << 10, 512 << 10)
     }
 
     /// What is left for entries.

@@ -15,7 +15,7 @@ use super::directory::Directory;
 use super::fork;
 use super::format::{self, Stored, nanos_of};
 use super::generation::Generation;
-use super::index::{Applied, Index, Last, Op, Put, Sqlite, Target, Unusable};
+use super::index::{Applied, Index, Last, Op, Put, Speaker, Sqlite, Target, Unusable};
 use super::journal::{self, Journal};
 use super::queue::{Pending, Queue, Write};
 use super::record::Head;
@@ -267,7 +267,8 @@ impl Shared {
         })
     }
 
-    /// Sees to it, as far as there is room, that what a lost entry was to replace is not taken for the latest.
+    /// Sees to it that what a lost entry was to replace is not taken for the latest: where there is no room to say so of
+    /// each, everything is discarded.
     fn disown(&self, lost: &[Write]) {
         let keys = lost.iter().filter_map(|write| match write {
             Write::Entry(entry) if entry.record.replaces => Some((entry.record.digest, entry.by)),
@@ -275,9 +276,12 @@ impl Shared {
         });
         let invalidate = |(digest, by)| Write::Op(Op::Invalidate(Target::Key(digest), by));
         let writes: Vec<Write> = keys.map(invalidate).collect();
-        if !writes.is_empty() {
-            // That the batch could not be written was counted and said.
-            let _ = self.apply(&writes);
+        // That the batch could not be written was counted and said.
+        if !writes.is_empty()
+            && let Err(full) = self.apply(&writes)
+            && error::is_full(&full)
+        {
+            let _ = self.apply(&[Write::Op(Op::Clear(Speaker::default()))]);
         }
     }
 
@@ -310,7 +314,11 @@ impl Shared {
         let durable = invalidates || self.options.durability == Durability::Sync;
         let mut applied = self.index.apply(&ops, durable);
         let is_full = applied.as_ref().is_err_and(error::is_full);
-        if is_full && ops.iter().all(Op::makes_room) && self.ballast.give_up() {
+        let give_up = || match ops[..] {
+            [Op::Clear(_)] => self.ballast.give_up(),
+            _ => self.ballast.give_up_half(),
+        };
+        if is_full && ops.iter().all(Op::makes_room) && give_up() {
             applied = self.index.apply(&ops, durable);
         }
         let applied = applied.inspect_err(|_| {
@@ -324,9 +332,9 @@ impl Shared {
         announced.map_err(|cause| error::folder(self.directory.path(), cause))?;
         applied.unnamed.iter().for_each(|id| self.unlink(*id));
         count(&self.counters.written, applied.stored);
-        self.ballast.keep(&self.directory);
         // What was committed is, whether or not the log could be emptied.
         let _ = self.index.keep_small(applied.shrank);
+        self.ballast.keep(&self.directory);
         self.remember_duties(&ops);
         unwritable.map_or(Ok(applied), Err)
     }
