@@ -23,6 +23,7 @@ mod stack;
 mod store;
 mod table;
 mod trace;
+mod watch;
 mod wrapper;
 
 use pyo3::prelude::*;
@@ -54,11 +55,11 @@ mod _native {
     #[pymodule_export]
     use super::reader::{DiskReader, Found, mark_of};
     #[pymodule_export]
-    use super::store::{
-        EntryHead, Fence, Heads, Record, Report, Store, StoreLead, Watch, key_digest,
-    };
+    use super::store::{EntryHead, Fence, Heads, Record, Report, Store, StoreLead, key_digest};
     #[pymodule_export]
     use super::trace::{listen, recording};
+    #[pymodule_export]
+    use super::watch::Watch;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

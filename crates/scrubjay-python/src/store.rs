@@ -7,16 +7,15 @@ use std::cell::Cell;
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::watch::Watch;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict};
 use scrubjay::ErrorKind;
-use scrubjay::disk::{
-    self, Codec, Digest, Durability, Function, Head, Invalidation, KeyEncoder, NewRecord,
-};
+use scrubjay::disk::{self, Codec, Digest, Durability, Function, Head, KeyEncoder, NewRecord};
 
 /// A folder that many processes share. See the stub for what its methods do.
 #[pyclass(frozen, module = "scrubjay._native")]
@@ -281,7 +280,7 @@ impl Store {
 
 /// A point in the history of a store, at which a load began.
 #[pyclass(frozen, module = "scrubjay._native")]
-pub(crate) struct Fence(disk::Fence);
+pub(crate) struct Fence(pub(crate) disk::Fence);
 
 /// The right and duty to load a key among all threads and processes.
 #[pyclass(frozen, module = "scrubjay._native")]
@@ -306,89 +305,6 @@ impl StoreLead {
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, _exception: &Bound<'_, pyo3::types::PyTuple>) {
         self.release();
-    }
-}
-
-/// Hears of what is not said through its own store, in this process and in others, in a thread that lets the interpreter go while nothing is said.
-#[pyclass(frozen, module = "scrubjay._native")]
-pub(crate) struct Watch {
-    watch: Mutex<disk::Watch>,
-    is_stopped: Mutex<bool>,
-    stopped: Condvar,
-}
-
-/// How often the page is read that tells whether something was said.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// What was said: the kind, and the digest, tag or function if it is one's.
-type Said<'py> = (&'static str, Option<Bound<'py, PyAny>>);
-
-impl Watch {
-    fn new(watch: disk::Watch) -> Self {
-        Self {
-            watch: Mutex::new(watch),
-            is_stopped: Mutex::new(false),
-            stopped: Condvar::new(),
-        }
-    }
-
-    /// Sleeps until it is time to look again; whether it was stopped.
-    fn pause(&self) -> bool {
-        let stopped = self
-            .is_stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .stopped
-            .wait_timeout_while(stopped, LOOK, |stopped| !*stopped);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// `None` if it was stopped.
-    fn next(&self, end: Instant) -> Option<(Vec<Invalidation>, disk::Fence)> {
-        loop {
-            if self.pause() {
-                return None;
-            }
-            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            let news = watch.news();
-            if !news.is_empty() || Instant::now() >= end {
-                return Some((news, watch.at()));
-            }
-        }
-    }
-}
-
-#[pymethods]
-impl Watch {
-    fn wait<'py>(&self, py: Python<'py>, timeout: f64) -> Option<(Vec<Said<'py>>, Fence)> {
-        let end = after(Instant::now(), timeout);
-        let (news, at) = py.detach(|| self.next(end))?;
-        let said = news.into_iter().map(|said| said_of(py, said));
-        Some((said.collect(), Fence(at)))
-    }
-
-    fn stop(&self) {
-        *self
-            .is_stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
-        self.stopped.notify_all();
-    }
-}
-
-fn said_of(py: Python<'_>, said: Invalidation) -> Said<'_> {
-    let text = |text: &str| PyString::new(py, text).into_any();
-    match said {
-        Invalidation::Key(digest) => {
-            let digest = PyBytes::new(py, digest.as_bytes());
-            ("key", Some(digest.into_any()))
-        }
-        Invalidation::Tag(tag) => ("tag", Some(text(&tag))),
-        Invalidation::Function(name) => ("function", Some(text(&name))),
-        Invalidation::Loads => ("loads", None),
-        // Whatever else there may come to be: nothing may be kept.
-        _ => ("all", None),
     }
 }
 
@@ -575,7 +491,7 @@ fn durability_of(name: &str) -> PyResult<Durability> {
 }
 
 /// An instant so many seconds on; far away for numbers that no clock reaches.
-fn after(now: Instant, seconds: f64) -> Instant {
+pub(crate) fn after(now: Instant, seconds: f64) -> Instant {
     let wait = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     now.checked_add(wait)
         .unwrap_or(now + Duration::from_secs(1 << 30))
