@@ -1,4 +1,5 @@
-//! An entry of the disk tier, a line of its log of invalidations, its page of changes, its journals and its counters, whatever their bytes.
+//! An entry of the disk tier, a line of its log of invalidations, its page of changes, its journals and its counters,
+//! whatever their bytes.
 #![no_main]
 
 use scrubjay::disk::fuzzing;

@@ -1,9 +1,9 @@
 //! What `scrubjay run` costs beside bkt, which remembers commands too, and beside the command by itself.
 //!
 //! The first table times whole processes from their start to their end, and sums up the processor time of each with its
-//! children. In a *hit* the answer of `seq 100` is known, in a store of one answer or of 2,000; in a *miss* it is not. The
-//! second table passes 256 MiB of output on, and has the most memory that the process itself held. The third starts eight
-//! processes that ask for the same 100 ms of work and counts how often that was done.
+//! children. In a *hit* the answer of `seq 100` is known, in a store of one answer or of 2,000; in a *miss* it is not.
+//! The second table passes 256 MiB of output on, and has the most memory that the process itself held. The third starts
+//! eight processes that ask for the same 100 ms of work and counts how often that was done.
 //!
 //! Competitors take turns; figures are medians. Output: Markdown. Usage: `command SCRUBJAY BKT [ROUNDS]`.
 

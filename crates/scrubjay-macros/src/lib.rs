@@ -101,7 +101,8 @@ use options::Options;
 ///
 /// - Callers that waited for a run that failed share its error, or, with `share_errors = false`, run in turn. An
 ///   error that is not `Clone` is not shared: they run in turn.
-/// - `errors = "5s"` remembers an `Err`, which must then be `Clone`, for five seconds; `none = "5s"` does it for `None`.
+/// - `errors = "5s"` remembers an `Err`, which must then be `Clone`, for five seconds; `none = "5s"` does it for
+///   `None`.
 /// - `stale_if_error = "1h"` answers with an expired result, up to an hour old, where the run fails.
 /// - `weigh`, `store_if` and `on_removal` are given what is in `Ok` or `Some`, and are not asked about failures.
 ///
@@ -244,17 +245,18 @@ use options::Options;
 ///
 /// # On disk
 ///
-/// `disk = "app"` is the folder `scrubjay/app` in the user's folder of caches (`$XDG_CACHE_HOME` or `~/.cache`); a text with a
-/// slash is a path. Arguments in the key and results must be serde types that borrow nothing; of a `Result`, what is in `Ok`. Floats
-/// are stored by their bits. Methods, traits' methods, generic and async functions can have it too; type parameters need
-/// the bounds `serde::Serialize + serde::de::DeserializeOwned`.
+/// `disk = "app"` is the folder `scrubjay/app` in the user's folder of caches (`$XDG_CACHE_HOME` or `~/.cache`); a text
+/// with a slash is a path. Arguments in the key and results must be serde types that borrow nothing; of a `Result`,
+/// what is in `Ok`. Floats are stored by their bits. Methods, traits' methods, generic and async functions can have it
+/// too; type parameters need the bounds `serde::Serialize + serde::de::DeserializeOwned`.
 ///
 /// Entries belong to the function's path (with its `impl`, its trait and the types of a generic instance, as
 /// `std::any::type_name` writes them) and a digest of its tokens, so a changed function does not find what its old self
-/// stored; changes of what it calls are not seen, which is what `version` is for. If two functions of a process have one
-/// path, which only functions inside the blocks of another one can have, the first that is called has the folder and
-/// the other is kept in memory only; with one `version` for both, give them different names. An `Err` or `None` is never
-/// stored on disk. If the folder cannot be used, that is said once, on standard error, and results are kept in memory only.
+/// stored; changes of what it calls are not seen, which is what `version` is for. If two functions of a process have
+/// one path, which only functions inside the blocks of another one can have, the first that is called has the folder
+/// and the other is kept in memory only; with one `version` for both, give them different names. An `Err` or `None` is
+/// never stored on disk. If the folder cannot be used, that is said once, on standard error, and results are kept in
+/// memory only.
 ///
 /// A refresh runs in the background, on a thread that ends when there is nothing left to refresh, if the function is
 /// neither async nor a method nor `local` and its key is all its arguments; otherwise the call that finds the

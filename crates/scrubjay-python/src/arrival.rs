@@ -1,8 +1,8 @@
 //! Memories on their way into the instances that they were made for.
 //!
-//! A memory is put into an instance's dictionary in two steps, a look and a write, which no lock can join: either may wait
-//! for the dictionary, and run the `__eq__` of a key in there. Invariant: threads that do it at once for one place all
-//! bring the same memory, the first one's, so it does not matter in which order they look and write.
+//! A memory is put into an instance's dictionary in two steps, a look and a write, which no lock can join: either may
+//! wait for the dictionary, and run the `__eq__` of a key in there. Invariant: threads that do it at once for one place
+//! all bring the same memory, the first one's, so it does not matter in which order they look and write.
 
 use crate::memory::Memory;
 use crate::object::{Guarded, Obj};

@@ -1,7 +1,7 @@
 //! The safe codec: values of Python's own types as bytes, and back.
 //!
-//! A value is a tag of one byte and its content; lengths and counts are LEB128. Types that are not built in are reduced to
-//! a name and a state by a function of the caller's, and restored by another: which classes may come back is decided
+//! A value is a tag of one byte and its content; lengths and counts are LEB128. Types that are not built in are reduced
+//! to a name and a state by a function of the caller's, and restored by another: which classes may come back is decided
 //! there, in Python, and what can harm memory is decided here. Invariants: nothing that is decoded is executed; no
 //! length is trusted before the bytes are there; depth is bounded. Parts that a value shares come back as copies, and a
 //! cycle is refused by its depth.
@@ -126,8 +126,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
                 "a value is nested too deeply to be stored, or contains itself",
             ));
         }
-        // By exact type: a subclass is more than its base. Of dictionaries and sets copies, made in one step, because `reduce`
-        // and other threads may change the originals.
+        // By exact type: a subclass is more than its base. Of dictionaries and sets copies, made in one step, because
+        // `reduce` and other threads may change the originals.
         if let Ok(text) = value.cast_exact::<PyString>() {
             self.text(text)
         } else if let Ok(dict) = value.cast_exact::<PyDict>() {

@@ -1,8 +1,8 @@
 //! Digests of buffers, for arguments whose content would be too large to keep as a key.
 //!
-//! A large buffer is hashed by several threads. They begin with the digest and end with it, because a pool would be gone in
-//! the child of a fork; and nobody waits for one that comes too late to take part. The digest is BLAKE3's of the whole
-//! buffer, however many took part: its tree is put together from the roots of equal pieces.
+//! A large buffer is hashed by several threads. They begin with the digest and end with it, because a pool would be
+//! gone in the child of a fork; and nobody waits for one that comes too late to take part. The digest is BLAKE3's of
+//! the whole buffer, however many took part: its tree is put together from the roots of equal pieces.
 
 #![allow(unsafe_code, reason = "reads a buffer in place")]
 
@@ -40,8 +40,8 @@ pub(crate) fn digest<'py>(
     let digest = py.detach(|| {
         let bytes = match length {
             0 => &[][..],
-            // SAFETY: the buffer is held, so its memory stays. Its owner may write to it meanwhile, as to any array that is
-            // passed to a function while another thread changes it: then the digest is of something in between.
+            // SAFETY: the buffer is held, so its memory stays. Its owner may write to it meanwhile, as to any array
+            // that is passed to a function while another thread changes it: then the digest is of something in between.
             length => unsafe { std::slice::from_raw_parts(start as *const u8, length) },
         };
         if length < LARGE {

@@ -1,8 +1,8 @@
 //! `Flight`: one load, and those who wait for it.
 //!
-//! Who waits for whom is a graph: a flight is blocked on those that callers inside its load wait for. A wait that would close
-//! a cycle is refused. The graph is one for all flights, guarded by one cell in whose sections no Python code runs: neither
-//! a collection nor a signal can come between two steps here, as they could in Python.
+//! Who waits for whom is a graph: a flight is blocked on those that callers inside its load wait for. A wait that would
+//! close a cycle is refused. The graph is one for all flights, guarded by one cell in whose sections no Python code
+//! runs: neither a collection nor a signal can come between two steps here, as they could in Python.
 
 use crate::arrival;
 use crate::object::{Guarded, Obj};
@@ -75,8 +75,8 @@ impl Flight {
         GRAPH.with(|_| self.node.has_landed())
     }
 
-    /// Adds a waiter that `wake()` wakes, and that runs inside these flights. False, and nothing is added, if the flight has
-    /// landed, or if it is or waits for one of these.
+    /// Adds a waiter that `wake()` wakes, and that runs inside these flights. False, and nothing is added, if the
+    /// flight has landed, or if it is or waits for one of these.
     fn join(
         &self,
         py: Python<'_>,
@@ -174,7 +174,8 @@ impl Node {
         self.state.with(|state| state.landed)
     }
 
-    /// Whether this flight is, or waits for, one of these; of those that have landed, nobody waits for any. What was looked at is kept for the caller to drop outside.
+    /// Whether this flight is, or waits for, one of these; of those that have landed, nobody waits for any. What was
+    /// looked at is kept for the caller to drop outside.
     fn leads_to(self: &Arc<Self>, inside: &[Arc<Self>], seen: &mut Vec<Arc<Self>>) -> bool {
         let mut looked = 0;
         seen.push(Arc::clone(self));

@@ -1,8 +1,8 @@
 //! What a call is known by: its arguments as they were passed, and their owned form in a table.
 //!
-//! Two calls are the same if they pass equal arguments in the same places, keywords in the same order. Equality is decided
-//! in two steps: what identity and builtin types can tell is told at once; only the rest runs the user's `__eq__`, and
-//! that is done on an owned key, outside every lock.
+//! Two calls are the same if they pass equal arguments in the same places, keywords in the same order. Equality is
+//! decided in two steps: what identity and builtin types can tell is told at once; only the rest runs the user's
+//! `__eq__`, and that is done on an owned key, outside every lock.
 
 #![allow(unsafe_code, reason = "reads arguments where the caller put them")]
 
@@ -296,7 +296,8 @@ unsafe fn is_int_or_str(object: *mut ffi::PyObject) -> bool {
     }
 }
 
-/// Whether the object is exactly of a builtin type without parts: then comparing it with another one runs no Python code.
+/// Whether the object is exactly of a builtin type without parts: then comparing it with another one runs no Python
+/// code.
 ///
 /// # Safety
 /// `object` is alive.

@@ -1,9 +1,9 @@
 //! `Lead`: what the leader of a flight holds, and nobody else.
 //!
-//! When a lead goes without having landed, the flight lands: an interrupt between any two steps, a coroutine that is thrown
-//! away, or a call at the limit of recursion leaves nobody waiting for a run that does not run. Taking the flight out of
-//! the memory needs no Python code. Waking the waiters does; where even that fails, for want of stack, it is tried again
-//! from the interpreter's loop.
+//! When a lead goes without having landed, the flight lands: an interrupt between any two steps, a coroutine that is
+//! thrown away, or a call at the limit of recursion leaves nobody waiting for a run that does not run. Taking the
+//! flight out of the memory needs no Python code. Waking the waiters does; where even that fails, for want of stack, it
+//! is tried again from the interpreter's loop.
 
 #![allow(
     unsafe_code,
@@ -54,8 +54,8 @@ impl Lead {
         Ok((state, found))
     }
 
-    /// Whether nothing happened in memory between the moment when the disk was asked for the key, and had nothing, and the
-    /// beginning of the flight: then nobody in this process can have stored it meanwhile.
+    /// Whether nothing happened in memory between the moment when the disk was asked for the key, and had nothing, and
+    /// the beginning of the flight: then nobody in this process can have stored it meanwhile.
     #[getter]
     fn has_missed(&self) -> bool {
         let missed = self.key.get().1.as_ref();

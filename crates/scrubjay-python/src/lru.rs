@@ -1,8 +1,8 @@
 //! The wrapper behind `lru_cache` and `cache`: functools' contract, to the letter.
 //!
-//! A hit reads the arguments where the caller put them: no tuple, no dictionary. The user's function, `__hash__`, `__eq__`
-//! and `__del__` run outside every section, so each of them may call the wrapper again.
-//! Concurrent callers of one key each run the function, as functools documents; `memoize` is for those who want one run.
+//! A hit reads the arguments where the caller put them: no tuple, no dictionary. The user's function, `__hash__`,
+//! `__eq__` and `__del__` run outside every section, so each of them may call the wrapper again. Concurrent callers of
+//! one key each run the function, as functools documents; `memoize` is for those who want one run.
 
 #![allow(
     unsafe_code,
@@ -127,7 +127,8 @@ impl Results {
 }
 
 impl Results {
-    /// Another call stored a result first: bounded caches keep that one, unbounded ones take the last, as functools does.
+    /// Another call stored a result first: bounded caches keep that one, unbounded ones take the last, as functools
+    /// does.
     fn meet<const BOUNDED: bool>(&mut self, place: Place, result: &Obj) -> Option<Obj> {
         let content = &mut self.table.entry_mut(place).content;
         (!BOUNDED).then(|| std::mem::replace(content, result.clone()))
@@ -150,8 +151,8 @@ impl State {
         Ok(result)
     }
 
-    /// Stores a result under a key that was absent when the table had this version. Apart from `miss`, whose frame is on the
-    /// stack while the function runs.
+    /// Stores a result under a key that was absent when the table had this version. Apart from `miss`, whose frame is
+    /// on the stack while the function runs.
     #[inline(never)]
     fn store<const BOUNDED: bool>(
         &self,

@@ -85,8 +85,8 @@ impl Memory {
         Self::with_counters(capacity, self.clock.clone(), counters, Some(owner.unbind()))
     }
 
-    /// Puts this memory into the dictionary of the instance that it was made for, unless another one that was made for it is
-    /// there: returns the one that is in there then. A copy of an instance comes with the memory of that one.
+    /// Puts this memory into the dictionary of the instance that it was made for, unless another one that was made for
+    /// it is there: returns the one that is in there then. A copy of an instance comes with the memory of that one.
     fn install<'py>(
         slf: &Bound<'py, Self>,
         attributes: &Bound<'py, PyDict>,
@@ -439,7 +439,8 @@ impl Memory {
         self.shelf.with(|shelf| shelf.turn())
     }
 
-    /// Stores what was read below from a turn on, unless it was overtaken. What callers get: one object, as long as it is here.
+    /// Stores what was read below from a turn on, unless it was overtaken. What callers get: one object, as long as it
+    /// is here.
     #[expect(clippy::too_many_arguments, reason = "as of `settle`")]
     pub(crate) fn promote(
         &self,

@@ -124,8 +124,9 @@ impl<T> Guarded<T> {
         }
     }
 
-    /// Runs `section` alone. It runs no Python code, so it neither detaches nor comes back here; the caller is attached.
-    /// Waiting for the lock while attached is harmless for the same reason: its holder never waits for anyone.
+    /// Runs `section` alone. It runs no Python code, so it neither detaches nor comes back here; the caller is
+    /// attached. Waiting for the lock while attached is harmless for the same reason: its holder never waits for
+    /// anyone.
     #[inline(always)]
     pub(crate) fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
         #[cfg(Py_GIL_DISABLED)]

@@ -1,9 +1,9 @@
 //! `DiskReader`: reads what a store has for the calls of one function.
 //!
 //! A call whose arguments are plain is named, looked up, decoded and answered here, without anybody leading: nothing is
-//! loaded, so there is nothing to do once. Invariants: whatever is not a plain hit is left to the package's `_disk`, which
-//! asks for the same record through the same [`DiskReader::look`]; and what is found is kept in memory only if nothing was
-//! invalidated there since before the store was asked.
+//! loaded, so there is nothing to do once. Invariants: whatever is not a plain hit is left to the package's `_disk`,
+//! which asks for the same record through the same [`DiskReader::look`]; and what is found is kept in memory only if
+//! nothing was invalidated there since before the store was asked.
 
 #![allow(unsafe_code, reason = "reads arguments where the caller put them")]
 
@@ -244,8 +244,8 @@ impl DiskReader {
         }))
     }
 
-    /// For how long a record is fresh, by what it says and by the function's time to live of today, and stale after that;
-    /// `None` if it is neither.
+    /// For how long a record is fresh, by what it says and by the function's time to live of today, and stale after
+    /// that; `None` if it is neither.
     fn lives(&self, head: &Head, now: f64) -> Option<(Option<f64>, f64)> {
         let written = seconds(head.written);
         let longest = self.longest.map(|longest| written + longest);

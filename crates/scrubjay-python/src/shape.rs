@@ -1,8 +1,8 @@
 //! The parameters of a memoized function, by which its calls are brought into one form.
 //!
-//! `f(1)`, `f(x=1)` and `f(1, y=2)`, where 2 is the default of `y`, are one computation and have one key: the arguments in
-//! the order of the parameters, defaults filled in, ignored ones left out. A call that the function would refuse has no
-//! form; it is passed on, so that the function itself raises.
+//! `f(1)`, `f(x=1)` and `f(1, y=2)`, where 2 is the default of `y`, are one computation and have one key: the arguments
+//! in the order of the parameters, defaults filled in, ignored ones left out. A call that the function would refuse has
+//! no form; it is passed on, so that the function itself raises.
 
 #![allow(unsafe_code, reason = "reads arguments where the caller put them")]
 

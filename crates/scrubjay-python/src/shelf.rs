@@ -3,8 +3,8 @@
 //! Invariants, which hold whenever no method runs:
 //! 1. The weight of all values is at most the capacity.
 //! 2. An entry has a value, or a flight, or both; one without a value has no weight, no tags and no deadline.
-//! 3. A flight in an entry is current: whatever makes the entry untrue takes the flight out, so a load that was overtaken
-//!    finds its flight gone and stores nothing.
+//! 3. A flight in an entry is current: whatever makes the entry untrue takes the flight out, so a load that was
+//!    overtaken finds its flight gone and stores nothing.
 //! 4. `deadlines` and `tagged` name exactly the entries that have them.
 //!
 //! Nothing here runs Python code. What is replaced is handed to the caller, who drops it outside the section.
@@ -30,8 +30,8 @@ pub(crate) struct Shelf {
     fences: HashMap<Box<str>, u64>,
     flights: usize,
     keeps_stale: bool,
-    /// Counts flights, fences and whatever else makes something untrue: a load is overtaken by fences of later turns, and what
-    /// was read elsewhere by any later turn.
+    /// Counts flights, fences and whatever else makes something untrue: a load is overtaken by fences of later turns,
+    /// and what was read elsewhere by any later turn.
     turn: u64,
 }
 
@@ -214,8 +214,8 @@ impl Shelf {
         (self.put(place, value, &mut leavings), leavings)
     }
 
-    /// Stores a value that was read elsewhere from this turn on, unless something was overtaken since, or is there: a fresh
-    /// value that is there is returned.
+    /// Stores a value that was read elsewhere from this turn on, unless something was overtaken since, or is there: a
+    /// fresh value that is there is returned.
     pub(crate) fn promote(
         &mut self,
         place: Option<Place>,

@@ -1,8 +1,9 @@
 //! The C stack: how far down a call may go.
 //!
 //! A level of recursion through a memoized function takes C stack besides Python's own. Interpreters before 3.14 count
-//! levels and never look at the stack, so a raised recursion limit, or a thread with a small stack, would end the process.
-//! Whoever is about to run the user's code asks here first, and raises `RecursionError` while there is room left to.
+//! levels and never look at the stack, so a raised recursion limit, or a thread with a small stack, would end the
+//! process. Whoever is about to run the user's code asks here first, and raises `RecursionError` while there is room
+//! left to.
 
 #![allow(unsafe_code, reason = "asks the system where the stack ends")]
 
@@ -12,8 +13,8 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::ops::Range;
 
-/// What must be left for a call: enough for the interpreter, the user's function and what they call in C. Of small stacks, a
-/// quarter.
+/// What must be left for a call: enough for the interpreter, the user's function and what they call in C. Of small
+/// stacks, a quarter.
 const RESERVE: usize = 64 << 10;
 
 thread_local! {

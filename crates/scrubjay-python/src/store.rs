@@ -1,7 +1,7 @@
 //! The disk tier for Python: [`disk::Store`] with its records, leads and heads.
 //!
-//! Invariant: the interpreter is let go before anything here touches the disk, and nothing that runs in a store needs it,
-//! so a fork never waits for a thread that waits for the interpreter. What the records mean is decided in Python.
+//! Invariant: the interpreter is let go before anything here touches the disk, and nothing that runs in a store needs
+//! it, so a fork never waits for a thread that waits for the interpreter. What the records mean is decided in Python.
 
 use std::cell::Cell;
 use std::error::Error as _;

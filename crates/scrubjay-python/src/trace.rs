@@ -29,7 +29,8 @@ pub(crate) fn is_recording() -> bool {
     TRACES.load(Ordering::Relaxed) != 0
 }
 
-/// A vectorcall of a wrapper, recorded. It takes what a vectorcall takes, so that one that looks here first moves nothing.
+/// A vectorcall of a wrapper, recorded. It takes what a vectorcall takes, so that one that looks here first moves
+/// nothing.
 ///
 /// # Safety
 /// `callable` is a wrapper, and the arguments are alive.

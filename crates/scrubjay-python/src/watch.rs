@@ -1,4 +1,5 @@
-//! What is said of entries on disk through other stores and in other processes, for the thread that passes it on to memory.
+//! What is said of entries on disk through other stores and in other processes, for the thread that passes it on to
+//! memory.
 //!
 //! Invariant: whoever waits holds neither the interpreter nor the inside of a store, and is stopped at once.
 
@@ -9,8 +10,8 @@ use scrubjay::disk::{self, Invalidation};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Hears of what is not said through its own store, in this process and in others, in a thread that lets the interpreter go
-/// while nothing is said.
+/// Hears of what is not said through its own store, in this process and in others, in a thread that lets the
+/// interpreter go while nothing is said.
 #[pyclass(frozen, module = "scrubjay._native")]
 pub(crate) struct Watch {
     watch: Mutex<disk::Watch>,

@@ -1,8 +1,8 @@
 //! Types built by hand on CPython's C interface: those that calls go through.
 //!
-//! `#[pyclass]` offers neither vectorcall nor the flag of method descriptors, and a call through `tp_call` alone builds a
-//! tuple and a dictionary that a hit has no use for. What the two kinds of wrapper have in common is here: the layout,
-//! the collector's view, attributes, and behaving as functions do when they are copied or pickled.
+//! `#[pyclass]` offers neither vectorcall nor the flag of method descriptors, and a call through `tp_call` alone builds
+//! a tuple and a dictionary that a hit has no use for. What the two kinds of wrapper have in common is here: the
+//! layout, the collector's view, attributes, and behaving as functions do when they are copied or pickled.
 
 #![allow(
     unsafe_code,

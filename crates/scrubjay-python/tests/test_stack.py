@@ -52,8 +52,8 @@ def run(program):
 @pytest.mark.parametrize("limit", [1_000, 1_000_000])
 def test_recursion_ends_before_the_stack_does(stack, limit):
     deepest = int(run(PROGRAM.replace("LIMIT", str(limit)).replace("STACK", str(stack))))
-    # Not for want of trying: a tenth of what the stack would hold if a level took a kilobyte. CPython 3.12 itself ends it
-    # after some 500 levels.
+    # Not for want of trying: a tenth of what the stack would hold if a level took a kilobyte. CPython 3.12 itself ends
+    # it after some 500 levels.
     assert deepest >= min(limit, 4_000, (stack or 8 << 20) >> 10) // 10
 
 

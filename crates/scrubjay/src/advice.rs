@@ -1,7 +1,7 @@
 //! Advice: what another capacity would bring, and whether the cache pays at all.
 //!
-//! Hit ratios at other capacities are estimates, from miniatures that the policy runs over a sample of the keys. The rest
-//! is measured. Invariant: what is not known is not guessed; it is left out, and the words say why.
+//! Hit ratios at other capacities are estimates, from miniatures that the policy runs over a sample of the keys. The
+//! rest is measured. Invariant: what is not known is not guessed; it is left out, and the words say why.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,8 +53,8 @@ pub struct Advice {
     /// [`Policy::Adaptive`](crate::Policy::Adaptive), or if too few lookups were sampled yet.
     ///
     /// They are estimates but for the one at the present capacity, which is measured. On the thirteen traces of the
-    /// benchmarks they are off by 0.01 to 0.02 on average, more for single keys that make up a large part of all lookups.
-    /// They say what the past lookups would have hit; expiration and invalidation are not simulated.
+    /// benchmarks they are off by 0.01 to 0.02 on average, more for single keys that make up a large part of all
+    /// lookups. They say what the past lookups would have hit; expiration and invalidation are not simulated.
     pub estimates: Vec<Estimate>,
     /// The mean time of a load, by the cache's clock; `None` if none was timed.
     pub load_time: Option<Duration>,

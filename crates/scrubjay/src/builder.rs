@@ -451,8 +451,8 @@ where
     /// Calls `listener` for every entry that leaves, with the cause.
     ///
     /// It runs on the thread that caused the removal, after it and outside every lock, so it may use the cache.
-    /// If it panics, the removal stands, the panic is counted in [`Stats`](crate::Stats), and the call that caused it goes on.
-    /// Entries that expire are reported by the next call that changes the cache or asks for its length.
+    /// If it panics, the removal stands, the panic is counted in [`Stats`](crate::Stats), and the call that caused it
+    /// goes on. Entries that expire are reported by the next call that changes the cache or asks for its length.
     ///
     /// ```
     /// use scrubjay::Cache;
@@ -678,16 +678,17 @@ where
     /// Keeps values in a folder too, which many processes share and which survives them. Default: in memory only.
     ///
     /// Whoever leads a load looks there first, and what a load or a refresh brings is stored there. [`Cache::get`] and
-    /// [`Cache::with`] look there too for what memory does not have, in some 10 µs; `peek`, `contains_key`, `remove`, `iter` and
-    /// `len` know memory only. `function` says whose values they are: caches with equal functions share entries, and a
-    /// changed code finds none of the old ones. Values and keys are encoded by serde.
+    /// [`Cache::with`] look there too for what memory does not have, in some 10 µs; `peek`, `contains_key`, `remove`,
+    /// `iter` and `len` know memory only. `function` says whose values they are: caches with equal functions share
+    /// entries, and a changed code finds none of the old ones. Values and keys are encoded by serde.
     ///
-    /// Whatever fails below is a miss that [`Stats`](crate::Stats) counts. Loads that take more than about a millisecond
-    /// run once among all processes: the others wait, by blocking or, in the async methods, without; they take over within
-    /// some 10 ms if the one that loads dies, and load as well after [`load_timeout`](Self::load_timeout). A load inside one
-    /// that leads among processes does not wait, so that two processes never wait for each other. With
-    /// [`refresh_after`](Self::refresh_after), one process refreshes and the others take what it stored. Invalidations and
-    /// insertions are seen by the memory tiers of all processes within some 20 ms.
+    /// Whatever fails below is a miss that [`Stats`](crate::Stats) counts. Loads that take more than about a
+    /// millisecond run once among all processes: the others wait, by blocking or, in the async methods, without; they
+    /// take over within some 10 ms if the one that loads dies, and load as well after
+    /// [`load_timeout`](Self::load_timeout). A load inside one that leads among processes does not wait, so that two
+    /// processes never wait for each other. With [`refresh_after`](Self::refresh_after), one process refreshes and the
+    /// others take what it stored. Invalidations and insertions are seen by the memory tiers of all processes within
+    /// some 20 ms.
     ///
     /// This option starts two threads: one that writes, and one that hears of others' invalidations; a task that
     /// waits for another process starts the process's timer thread.

@@ -217,8 +217,8 @@ where
     /// Shows the value of a key to `use_it`, without cloning it; counts a hit or a miss.
     ///
     /// No lock is held, so `use_it` may take its time and may use the cache; the value it sees stays as it is
-    /// even if it is removed meanwhile. With a folder below ([`Builder::disk`]), a key that memory does not have is looked
-    /// for there, which costs some 10 µs; what is found is kept in memory from then on.
+    /// even if it is removed meanwhile. With a folder below ([`Builder::disk`]), a key that memory does not have is
+    /// looked for there, which costs some 10 µs; what is found is kept in memory from then on.
     ///
     /// ```
     /// let cache: scrubjay::Cache<String, Vec<u8>> = scrubjay::Cache::new();
@@ -255,7 +255,8 @@ where
         self.core.look_below(hash, below, name, &is)
     }
 
-    /// The value of an entry that holds it weakly, or what the tiers below have; counts a hit or, without an entry, a miss.
+    /// The value of an entry that holds it weakly, or what the tiers below have; counts a hit or, without an entry, a
+    /// miss.
     #[cold]
     #[inline(never)]
     fn not_at_hand<Q>(&self, key: &Q, entry: Option<Found<'_, K, V>>) -> Option<V>
@@ -609,7 +610,8 @@ where
 
     /// Returns a key's value, loading it if there is none. Callers of one key share one load.
     ///
-    /// The key is given in the borrowed form whose owned form it is: `&str` for `String`, and `&"k"` for `&'static str`.
+    /// The key is given in the borrowed form whose owned form it is: `&str` for `String`, and `&"k"` for `&'static
+    /// str`.
     ///
     /// The first caller to miss runs `load`; others wait for it and get clones. If `load` panics, the panic goes
     /// to its caller, and the next waiter runs its own loader. A loader may use the cache, also for other keys.

@@ -40,9 +40,10 @@
 //!
 //! # What a hit costs
 //!
-//! A hit takes no lock, allocates nothing, and asks the clock only if the entry can expire. Of memory that threads share it
-//! writes at most to its own entry: a mark for the policy of a bounded cache, by default only when that changes something,
-//! and the time of use if there is a time to idle. The value is cloned out, or shown in place by [`Cache::with`].
+//! A hit takes no lock, allocates nothing, and asks the clock only if the entry can expire. Of memory that threads
+//! share it writes at most to its own entry: a mark for the policy of a bounded cache, by default only when that
+//! changes something, and the time of use if there is a time to idle. The value is cloned out, or shown in place by
+//! [`Cache::with`].
 //!
 //! # Async
 //!
@@ -59,8 +60,8 @@
 //!
 //! # What is not here yet
 //!
-//! A Redis tier. Without the feature `disk`, what was loaded lives as long as the process, or as a snapshot that you save
-//! and load.
+//! A Redis tier. Without the feature `disk`, what was loaded lives as long as the process, or as a snapshot that you
+//! save and load.
 //!
 //! # Limits
 //!

@@ -1,8 +1,9 @@
 //! Who leaves when the capacity is exceeded.
 //!
-//! Each shard has rules of its own for its own entries, which learn of insertions and removals as they happen, under the
-//! shard's lock. Of hits they learn only when they look: a hit leaves a mark on the entry and takes no lock, and the rules
-//! read the marks when they need a victim. Invariant: the rules of a shard know exactly the entries that its ledger has.
+//! Each shard has rules of its own for its own entries, which learn of insertions and removals as they happen, under
+//! the shard's lock. Of hits they learn only when they look: a hit leaves a mark on the entry and takes no lock, and
+//! the rules read the marks when they need a victim. Invariant: the rules of a shard know exactly the entries that its
+//! ledger has.
 
 mod adaptive;
 mod fifo;

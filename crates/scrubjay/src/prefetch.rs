@@ -1,7 +1,7 @@
 //! Asks the processor early for memory that will be read soon, so that it comes while other work is done.
 //!
-//! An insertion that evicts reads half a dozen lines that nothing else has near: the victim, its bucket, its ghost's, the
-//! newcomer's ghost's, the place of the newcomer. Waiting for them one by one was half of its time.
+//! An insertion that evicts reads half a dozen lines that nothing else has near: the victim, its bucket, its ghost's,
+//! the newcomer's ghost's, the place of the newcomer. Waiting for them one by one was half of its time.
 
 /// Has the line of an address brought near. Where there is no stable way to ask, nothing happens.
 #[inline]

@@ -1,8 +1,8 @@
 //! Refreshes in the background: one thread for as long as there is something to refresh.
 //!
 //! A refresh is a flight like any other, led by this thread, so a key is never refreshed twice at once, and an
-//! invalidation overtakes it. With a tier below memory, one process refreshes and the others take what it stored. The thread starts with the first job and ends with the last; a cache that
-//! refreshes nothing has none.
+//! invalidation overtakes it. With a tier below memory, one process refreshes and the others take what it stored. The
+//! thread starts with the first job and ends with the last; a cache that refreshes nothing has none.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -154,7 +154,8 @@ pub fn inherit<R>(f: impl FnOnce() -> R) -> impl FnOnce() -> R {
 ///
 /// `Display` writes the calls as a tree and a line of totals below it. Identical neighbours are one line (`× 3`),
 /// a subtree that was already printed is named again but not repeated (`… as above (7 calls)`), long labels are cut,
-/// and only 12 levels and 500 lines are shown; what is left out is counted. A precision asks for other levels: `{:.50}`.
+/// and only 12 levels and 500 lines are shown; what is left out is counted. A precision asks for other levels:
+/// `{:.50}`.
 ///
 /// # Example
 ///

@@ -85,8 +85,8 @@ fn tiny_check(path: &Path, what: &dyn Fn() -> String) -> u64 {
     found
 }
 
-/// Shows a kind of damage at every place of every file that is `meant` to `look`, which gets the damaged folder, the file's
-/// name and the place. Two threads share the work.
+/// Shows a kind of damage at every place of every file that is `meant` to `look`, which gets the damaged folder, the
+/// file's name and the place. Two threads share the work.
 fn damage(
     folder: &Folder,
     files: &[(PathBuf, Vec<u8>)],
@@ -116,8 +116,8 @@ fn flip(bytes: &[u8], place: usize) -> Vec<u8> {
     flipped
 }
 
-/// Shows every damage of a kind to a tiny store: at every place of the log while the entries are there, and at every place
-/// of every other file when they are in the index.
+/// Shows every damage of a kind to a tiny store: at every place of the log while the entries are there, and at every
+/// place of every other file when they are in the index.
 fn damage_all(name: &str, kind: impl Fn(&[u8], usize) -> Vec<u8> + Sync) {
     let folder = Folder::in_memory(name);
     tiny(&folder.store());

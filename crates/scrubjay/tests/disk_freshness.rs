@@ -1,9 +1,10 @@
-//! Processes that look, insert and invalidate at random: no answer is older than what was acknowledged before it was asked for.
+//! Processes that look, insert and invalidate at random: no answer is older than what was acknowledged before it was
+//! asked for.
 //!
-//! Values come from one count that all processes share, so the larger one is the newer. What an operation brought about when
-//! it returned is the floor of the keys that it was about; a lookup that begins later must bring at least that. Memory
-//! hears of it a moment later, so with memory the floors are compared when all are done. The processes are this test binary,
-//! started anew; some are killed on their way, and some fork. `STEPS=50000` for a long run.
+//! Values come from one count that all processes share, so the larger one is the newer. What an operation brought about
+//! when it returned is the floor of the keys that it was about; a lookup that begins later must bring at least that.
+//! Memory hears of it a moment later, so with memory the floors are compared when all are done. The processes are this
+//! test binary, started anew; some are killed on their way, and some fork. `STEPS=50000` for a long run.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 #![allow(clippy::print_stdout, reason = "the processes say how far they are")]
 #![allow(
@@ -69,7 +70,8 @@ impl Common {
         let place =
             unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, descriptor, 0) };
         assert_ne!(place, libc::MAP_FAILED);
-        // SAFETY: whatever its bytes are, they are atomic numbers; it is never unmapped, and pages are aligned for them.
+        // SAFETY: whatever its bytes are, they are atomic numbers; it is never unmapped, and pages are aligned for
+        // them.
         unsafe { &*place.cast() }
     }
 
@@ -88,7 +90,8 @@ impl Common {
     }
 }
 
-/// A value whose every byte says which it is: of no bytes more than its numbers, small, compressible, or of a value file.
+/// A value whose every byte says which it is: of no bytes more than its numbers, small, compressible, or of a value
+/// file.
 fn value(number: u64, key: u64) -> Vec<u8> {
     let rest = [40_000, 3_000, 0, 100, 100][number as usize % 5];
     let mut value = vec![number as u8; 16 + rest];

@@ -22,7 +22,8 @@ use stored::{
     ENTRIES, check, computes, files, filled, has_all, name, open, payload, record, settle,
 };
 
-/// One of these tests at a time: a child that is somebody else has what others had open, and had locked, when it was forked.
+/// One of these tests at a time: a child that is somebody else has what others had open, and had locked, when it was
+/// forked.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Runs `work` in a child of this process that is somebody else; fails if it does. Skipped unless root runs the tests.

@@ -1,8 +1,8 @@
 //! Every misuse of `#[memoize]` is a compile error that says what is wrong and what to do instead.
 //!
 //! Each file in `ui` must not compile, with exactly the text beside it. To write the texts anew, run this test with
-//! `TRYBUILD=overwrite` and read what changed. The files in `ui/disk` are for the feature `disk`, those in `ui/no_disk` for
-//! builds without it.
+//! `TRYBUILD=overwrite` and read what changed. The files in `ui/disk` are for the feature `disk`, those in `ui/no_disk`
+//! for builds without it.
 #![cfg(feature = "macros")]
 
 #[test]

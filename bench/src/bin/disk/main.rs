@@ -1,7 +1,7 @@
 //! The disk tier beside Python's diskcache: its `FanoutCache` with 16 shards, in a process of its own.
 //!
-//! Both sides take turns within each round; a ratio is the median of the rounds' ratios. The keys are numbers, the values
-//! bytes that do not compress; what is read was written just before and is in the system's page cache. Every
+//! Both sides take turns within each round; a ratio is the median of the rounds' ratios. The keys are numbers, the
+//! values bytes that do not compress; what is read was written just before and is in the system's page cache. Every
 //! answer is checked within the time taken. diskcache's figures contain Python, as its users' do.
 //!
 //! Output: Markdown. Usage: `PYTHON=… disk [ROUNDS [ROW]]`, where the interpreter has diskcache 5.6.3.

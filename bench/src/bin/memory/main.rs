@@ -1,9 +1,10 @@
 //! How much memory an entry takes, and how long the longest insertion: `u64` keys and values, one thread.
 //!
-//! The first table fills a cache of capacity n with n entries, and then inserts 2 n more. A figure is the bytes that the
-//! cache holds, divided by the entries that are resident, with all that the cache keeps: tables, lists, sketches, queues,
-//! garbage not freed yet. "Requested" counts what was asked of the allocator, "usable" what the allocator gave, "peak" is
-//! the most that was requested at once until the cache was full, per entry then resident. A bare map does not evict.
+//! The first table fills a cache of capacity n with n entries, and then inserts 2 n more. A figure is the bytes that
+//! the cache holds, divided by the entries that are resident, with all that the cache keeps: tables, lists, sketches,
+//! queues, garbage not freed yet. "Requested" counts what was asked of the allocator, "usable" what the allocator gave,
+//! "peak" is the most that was requested at once until the cache was full, per entry then resident. A bare map does not
+//! evict.
 //!
 //! The second table grows a cache to 5,000,000 entries and times every insertion, by the clock on the wall and by the
 //! processor time of the thread, which leaves out what others did meanwhile. "Longest" is the longest of a run, 99.99 %

@@ -2,9 +2,9 @@
 //!
 //! A run hands the keys of all runs that it is part of, its own included, to its command in a variable; where a command
 //! takes it away, the leaders among the processes above tell. A `scrubjay run`
-//! inside a command that is about to wait for somebody else's run says so in a file of the scratch folder, and only then
-//! looks for a way from what it waits for back to a run that it is part of. Invariant: of the waits that close a circle
-//! the last one to be announced sees all others, so at least one of them does not wait.
+//! inside a command that is about to wait for somebody else's run says so in a file of the scratch folder, and only
+//! then looks for a way from what it waits for back to a run that it is part of. Invariant: of the waits that close a
+//! circle the last one to be announced sees all others, so at least one of them does not wait.
 //!
 //! A wait is alive as long as its file is locked, which the kernel ends with the process.
 
@@ -42,8 +42,8 @@ impl Ancestors {
         ancestors
     }
 
-    /// Adds the runs whose leaders started this process, directly or through others: a command that clears its environment
-    /// is part of them all the same.
+    /// Adds the runs whose leaders started this process, directly or through others: a command that clears its
+    /// environment is part of them all the same.
     pub fn add_leaders_above(&mut self, running: &[(Digest, Start)]) {
         let above = process::ancestors();
         for (key, start) in running {

@@ -1,7 +1,8 @@
 //! What reaches the user's standard output and standard error, and how far that got.
 //!
-//! Invariant: no byte of an answer is printed twice. When a run is begun again, by whomever, its output is compared with
-//! what was printed of the run before and goes on after it; if it differs, that is an error for the caller to explain.
+//! Invariant: no byte of an answer is printed twice. When a run is begun again, by whomever, its output is compared
+//! with what was printed of the run before and goes on after it; if it differs, that is an error for the caller to
+//! explain.
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -1,7 +1,7 @@
 //! Standard input with `--stdin`: kept in a file, so that it can be part of the key and still reach the command.
 //!
-//! If it cannot be kept (a full disk), nothing that was read is lost: the command gets what was kept, then what was read
-//! last, then the rest as it comes.
+//! If it cannot be kept (a full disk), nothing that was read is lost: the command gets what was kept, then what was
+//! read last, then the rest as it comes.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};

@@ -81,7 +81,8 @@ class Opened:
         try:
             thread.start()
         except RuntimeError as error:
-            # No more threads, or the interpreter is shutting down: nobody would hear, so nothing is taken from the disk.
+            # No more threads, or the interpreter is shutting down: nobody would hear, so nothing is taken from the
+            # disk.
             self.store.distrust()
             warn_once(self, "watch", f"{self.store!r} is not used: {error}")
 

@@ -1,7 +1,8 @@
 //! The second half of the demo: the disk tier at work, with real processes and real files.
 //!
-//! Run it: `cargo run --release -p scrubjay --features disk --example demo_disk`, or `make demo`. Each section states what
-//! it expects, and the program fails if that is not what happened. Its processes are this same program, asked to work.
+//! Run it: `cargo run --release -p scrubjay --features disk --example demo_disk`, or `make demo`. Each section states
+//! what it expects, and the program fails if that is not what happened. Its processes are this same program, asked to
+//! work.
 
 mod crash;
 mod restart;

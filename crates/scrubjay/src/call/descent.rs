@@ -1,8 +1,8 @@
 //! The way of a leader to the tiers below memory, and back up with what it found there.
 //!
 //! Invariants: nobody but a leader changes the memory tier on behalf of what is below, so an invalidation overtakes a
-//! promotion as it does a load; and a leader that another process is ahead of waits without a lock, and not at all if it
-//! would keep others waiting that this other process may wait for.
+//! promotion as it does a load; and a leader that another process is ahead of waits without a lock, and not at all if
+//! it would keep others waiting that this other process may wait for.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -179,8 +179,8 @@ impl<K: Eq + 'static, V: 'static> Leader<Arc<Core<K, V>>, K, V> {
 }
 
 impl<K: Eq + 'static, V: 'static> Core<K, V> {
-    /// Looks below for a key that memory does not have, on behalf of a caller that would load nothing: waits for nobody.
-    /// What is found goes up.
+    /// Looks below for a key that memory does not have, on behalf of a caller that would load nothing: waits for
+    /// nobody. What is found goes up.
     #[cold]
     #[inline(never)]
     pub(crate) fn look_below(

@@ -1,7 +1,7 @@
 //! The one caller that loads, from the lead of a flight to its landing.
 //!
-//! Invariant: a flight that was begun lands, whatever the loader does, and its value is stored only if nothing newer was
-//! said about its key since it began. Both are checked under the lock under which the value is stored.
+//! Invariant: a flight that was begun lands, whatever the loader does, and its value is stored only if nothing newer
+//! was said about its key since it began. Both are checked under the lock under which the value is stored.
 
 use std::ops::Deref;
 use std::pin::pin;

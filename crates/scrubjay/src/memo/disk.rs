@@ -53,8 +53,8 @@ pub struct Identity {
 static IDENTITIES: Mutex<BTreeMap<Function, TypeId>> = Mutex::new(BTreeMap::new());
 
 impl Identity {
-    /// The identity of the function around a closure, whose type has a path with the types of that instance in it. The path
-    /// ends in `companion`, if the closure is in one, which stands beside the function `name`.
+    /// The identity of the function around a closure, whose type has a path with the types of that instance in it. The
+    /// path ends in `companion`, if the closure is in one, which stands beside the function `name`.
     pub fn of<C: 'static>(_: &C, companion: &str, name: &str, code: String) -> Self {
         let path = type_name::<C>().trim_end_matches("::{{closure}}");
         let path = match path.rfind(companion) {

@@ -32,20 +32,20 @@
 //! # What it costs
 //!
 //! A hit stores a mark of 16 bits, and only if that changes it: an entry that was hit four times is written to once in
-//! an epoch. During a burst of sampling, hits of sampled keys are recorded too, if the tuner is free. An insertion looks
-//! at one bucket of ghosts and at the ends of two lists, and passes over a bounded number of used entries; it
-//! allocates nothing but room for more links, and one time in 64 pays for a lookup in the miniatures.
-//! Each eviction asks for the memory of the next two victims of its region, because waiting for it was half of the time.
-//! An entry has 8 bytes of links and 4 of ghosts; miniatures have under 200 kB.
+//! an epoch. During a burst of sampling, hits of sampled keys are recorded too, if the tuner is free. An insertion
+//! looks at one bucket of ghosts and at the ends of two lists, and passes over a bounded number of used entries; it
+//! allocates nothing but room for more links, and one time in 64 pays for a lookup in the miniatures. Each eviction
+//! asks for the memory of the next two victims of its region, because waiting for it was half of the time. An entry has
+//! 8 bytes of links and 4 of ghosts; miniatures have under 200 kB.
 //!
 //! # How to change it
 //!
 //! Every number is a constant beside its meaning: `regions` (modes, epochs, the hits that promote), `ghosts` (slots per
-//! resident), `shadows` (size and pay of the miniatures, decay, lead), `curve` (size of the advice's miniatures). None is
-//! tuned to a trace: with five modes, each of a dozen of them changed by a factor of 1.5 to 2 left the mean hit ratio
-//! between .4275 and .4287. So a change is worth making for its cost or its clarity. Measure hit ratios with `bench/`'s program
-//! `hit_ratio`: the mean and the worst row, over several runs, because the seed of the hash decides which keys are the
-//! sample.
+//! resident), `shadows` (size and pay of the miniatures, decay, lead), `curve` (size of the advice's miniatures). None
+//! is tuned to a trace: with five modes, each of a dozen of them changed by a factor of 1.5 to 2 left the mean hit
+//! ratio between .4275 and .4287. So a change is worth making for its cost or its clarity. Measure hit ratios with
+//! `bench/`'s program `hit_ratio`: the mean and the worst row, over several runs, because the seed of the hash decides
+//! which keys are the sample.
 //!
 //! What was measured and left out, with means over 29 rows of those traces, where these rules have .430:
 //!

@@ -1,7 +1,7 @@
 //! Queues of entry numbers with removal from the middle: doubly linked lists over one array of links.
 //!
-//! A link takes 8 bytes: the number before it and the number after it, 30 bits each, and in the bits that are left which
-//! list it is in. Invariant: every number is in at most one of the `N` lists, and `list_of` names it.
+//! A link takes 8 bytes: the number before it and the number after it, 30 bits each, and in the bits that are left
+//! which list it is in. Invariant: every number is in at most one of the `N` lists, and `list_of` names it.
 
 /// No number: one more than the largest that a link can name.
 const NONE: u32 = (1 << NUMBER_BITS) - 1;

@@ -1,8 +1,8 @@
 //! What the life of a call asks of the tiers below memory.
 //!
-//! Invariant: only the leader of a flight stores here or brings up what is here, and whatever fails here is a miss. An entry is named by the bytes that
-//! its key's `Hash` feeds, so that every borrowed form of a key finds it; that it is this key's is for the tier to decide,
-//! by comparing the key that it stored.
+//! Invariant: only the leader of a flight stores here or brings up what is here, and whatever fails here is a miss. An
+//! entry is named by the bytes that its key's `Hash` feeds, so that every borrowed form of a key finds it; that it is
+//! this key's is for the tier to decide, by comparing the key that it stored.
 
 #![cfg_attr(
     not(feature = "disk"),

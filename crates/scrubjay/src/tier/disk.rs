@@ -1,8 +1,8 @@
 //! The disk tier: one folder that many processes share.
 //!
-//! A [`Store`] holds records by [`Digest`]. `docs/disk-format.md` describes its files byte by byte. Invariants: nothing that
-//! is read is trusted before its checksum was compared, and nothing that was read is executed; what fails is a miss that
-//! is counted; an invalidation is seen by every process once the call that brought it returned.
+//! A [`Store`] holds records by [`Digest`]. `docs/disk-format.md` describes its files byte by byte. Invariants: nothing
+//! that is read is trusted before its checksum was compared, and nothing that was read is executed; what fails is a
+//! miss that is counted; an invalidation is seen by every process once the call that brought it returned.
 //!
 //! A cache uses a store through [`Builder::disk`](crate::Builder::disk).
 

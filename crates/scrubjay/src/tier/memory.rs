@@ -1,10 +1,10 @@
 //! The memory tier: shards, each with a table of entries that readers walk without a lock and a ledger of accounts.
 //!
 //! A reader pins itself (a store to memory of its own thread), walks a table and leaves a mark. A writer takes
-//! the lock of the key's shard, and never two shards' at once: who must leave leaves the shard that the newcomer enters,
-//! under the same hold of its lock. What all shards share is the budget, on which they draw for what they cannot free
-//! themselves. Entries to which nothing can happen but that somebody removes them (no capacity, no end, no tags) are not
-//! in a ledger at all, so that unbounded memoization writes to one shard only.
+//! the lock of the key's shard, and never two shards' at once: who must leave leaves the shard that the newcomer
+//! enters, under the same hold of its lock. What all shards share is the budget, on which they draw for what they
+//! cannot free themselves. Entries to which nothing can happen but that somebody removes them (no capacity, no end, no
+//! tags) are not in a ledger at all, so that unbounded memoization writes to one shard only.
 //!
 //! Invariants: whoever unlinks an entry from its table, and nobody else, reports its removal; pins outlast
 //! locks, so that what a pin frees (the user's `Drop`) never runs under a lock; the only user code under a
@@ -107,8 +107,8 @@ impl Drop for Reserved<'_> {
 /// order that says much.
 const LEAST_SHARE: u64 = 4096;
 
-/// Four shards for each processor, so that two writers seldom meet, and so many that no array of one is large; one, where
-/// the order among all entries must be one, and where an entry may weigh as much as a shard.
+/// Four shards for each processor, so that two writers seldom meet, and so many that no array of one is large; one,
+/// where the order among all entries must be one, and where an entry may weigh as much as a shard.
 fn shard_bits(policy: Policy, capacity: u64, is_weighed: bool) -> u32 {
     // Asked once: the standard library reads files to find out.
     static THREADS: OnceLock<usize> = OnceLock::new();
@@ -247,7 +247,8 @@ impl<K, V> Memory<K, V> {
         Locked::new(self, self.shards.at(found.table()), pin).remove(found)
     }
 
-    /// Visits the entries without a lock: each that is there from before the visit to after it, once, and perhaps others.
+    /// Visits the entries without a lock: each that is there from before the visit to after it, once, and perhaps
+    /// others.
     pub(crate) fn iter<'g>(&'g self, pin: &'g Pin<'_>) -> impl Iterator<Item = Found<'g, K, V>>
     where
         K: 'g,

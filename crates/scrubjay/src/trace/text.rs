@@ -1,8 +1,8 @@
 //! A trace as a text tree.
 //!
 //! Every call is in exactly one line: its own, that of a run of identical neighbours, that of a subtree printed before,
-//! or a count of calls left out. Columns line up; calls, outcomes and times aim at 80 of them, and the marks of runs and
-//! threads stand to their right.
+//! or a count of calls left out. Columns line up; calls, outcomes and times aim at 80 of them, and the marks of runs
+//! and threads stand to their right.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -14,7 +14,8 @@ struct Refreshed {
     refreshes: Arc<AtomicU32>,
 }
 
-/// Keys 1 and 2 hold their number and are due. Refresh number n brings 10 + n, or a panic if it is one of the `failures`.
+/// Keys 1 and 2 hold their number and are due. Refresh number n brings 10 + n, or a panic if it is one of the
+/// `failures`.
 fn due(failures: u32) -> Refreshed {
     let clock = ManualClock::new();
     let refreshes = Arc::new(AtomicU32::new(0));

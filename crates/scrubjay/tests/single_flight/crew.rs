@@ -1,4 +1,5 @@
-//! Who calls, and how a test holds a load up: crews of blocking callers and of callers that block on futures, and gates.
+//! Who calls, and how a test holds a load up: crews of blocking callers and of callers that block on futures, and
+//! gates.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,8 +1,8 @@
 //! A miniature: a small cache of nothing but keys' tags, under the same rules as the real one.
 //!
 //! It is shown every lookup of a sample of the keys, and has the same share of the capacity. What it hits, a real
-//! cache of its mode and of the capacity that it stands for would hit, by and large (Waldspurger, Saemundsson, Ahmad and
-//! Park, "Cache Modeling and Optimization using Miniature Simulations", USENIX ATC 2017).
+//! cache of its mode and of the capacity that it stands for would hit, by and large (Waldspurger, Saemundsson, Ahmad
+//! and Park, "Cache Modeling and Optimization using Miniature Simulations", USENIX ATC 2017).
 
 use std::cell::Cell;
 

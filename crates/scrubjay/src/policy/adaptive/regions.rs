@@ -245,7 +245,8 @@ impl Regions {
         oldest.or_else(|| self.lists.front(MAIN))
     }
 
-    /// Whether the window is so full that the next newcomer would be too much for it, or has to give for want of others.
+    /// Whether the window is so full that the next newcomer would be too much for it, or has to give for want of
+    /// others.
     fn window_gives(&self) -> bool {
         self.weights[usize::from(WINDOW)] >= self.window || self.lists.front(MAIN).is_none()
     }

@@ -1,7 +1,7 @@
 //! The tuner: what chooses the mode for all shards of a cache, and what they and those who hit tell it.
 //!
-//! Invariant: what it says (the mode, the sample) is that of its shadows. Nobody waits for it: who finds it busy tells it
-//! later, or not at all.
+//! Invariant: what it says (the mode, the sample) is that of its shadows. Nobody waits for it: who finds it busy tells
+//! it later, or not at all.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 

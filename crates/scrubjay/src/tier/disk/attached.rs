@@ -1,10 +1,10 @@
 //! A store as the tier below the memory of one cache.
 //!
-//! A record's payload is the key and the value in postcard; a record is a hit only if its key is the very key that was asked
-//! for. Invariants: a store that fails is a miss; a load that leads a key among processes, and whatever runs inside it,
-//! waits for no other key of another process, so no cycle of processes waits; and what others say of keys, tags
-//! and functions reaches the memory tier within some 20 ms, by a thread that reads one page and asks the index only if
-//! that changed.
+//! A record's payload is the key and the value in postcard; a record is a hit only if its key is the very key that was
+//! asked for. Invariants: a store that fails is a miss; a load that leads a key among processes, and whatever runs
+//! inside it, waits for no other key of another process, so no cycle of processes waits; and what others say of keys,
+//! tags and functions reaches the memory tier within some 20 ms, by a thread that reads one page and asks the index
+//! only if that changed.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};

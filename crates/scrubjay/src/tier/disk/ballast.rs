@@ -1,10 +1,10 @@
 //! Room that is kept for a full disk, so that entries can be said to be untrue, and removed, even then.
 //!
-//! An invalidation is a transaction, and one that cannot be written leaves an untrue entry for all other processes. So a
-//! file lies beside the index that holds nothing. Half of it is given up for what says that entries are untrue, or removes
-//! them, and finds no other room; when that is used up too, the rest, for emptying the index, after which there is room.
-//! Invariants: nothing else takes the second half; and it counts towards the capacity. A small index has none: its log
-//! keeps as much room as it ever took.
+//! An invalidation is a transaction, and one that cannot be written leaves an untrue entry for all other processes. So
+//! a file lies beside the index that holds nothing. Half of it is given up for what says that entries are untrue, or
+//! removes them, and finds no other room; when that is used up too, the rest, for emptying the index, after which there
+//! is room. Invariants: nothing else takes the second half; and it counts towards the capacity. A small index has none:
+//! its log keeps as much room as it ever took.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -25,8 +25,8 @@ impl Ballast {
         Self { path, bytes }
     }
 
-    /// Makes it whole, for an index that takes more room than this by now. To be called when something was written, which
-    /// says that there may be room.
+    /// Makes it whole, for an index that takes more room than this by now. To be called when something was written,
+    /// which says that there may be room.
     pub(super) fn keep(&self, directory: &Directory) {
         let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         let index = || length(&directory.index()) + length(&directory.log());

@@ -1,8 +1,8 @@
 //! The name of an entry below memory: a digest of a canonical encoding of all that makes up its key.
 //!
 //! Invariant: two different lists of fields never have the same encoding, because each field says its kind and its
-//! length before its bytes, and numbers have one width and byte order. So equal keys have equal digests on every machine,
-//! and different keys different ones, as far as BLAKE3 has no collisions.
+//! length before its bytes, and numbers have one width and byte order. So equal keys have equal digests on every
+//! machine, and different keys different ones, as far as BLAKE3 has no collisions.
 
 use std::fmt;
 use std::hash::Hasher;

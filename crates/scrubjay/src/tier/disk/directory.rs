@@ -25,8 +25,8 @@ const MACHINE: &str = "machine-";
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    /// Finds a folder, or makes it; a path through symbolic links stands for the folder they lead to, and one on a network
-    /// file system for the folder that this machine has there.
+    /// Finds a folder, or makes it; a path through symbolic links stands for the folder they lead to, and one on a
+    /// network file system for the folder that this machine has there.
     pub(crate) fn open(path: &Path, allow_network: bool) -> Result<Self, Error> {
         let failed = |cause| error::folder(path, cause);
         make(path).map_err(failed)?;

@@ -1,8 +1,8 @@
 //! What happens to stores when the process forks.
 //!
 //! A child must not use, nor even close, a database connection that it inherited, and a lock that another thread held
-//! at the fork is held for ever in the child. Invariants: while the process forks, no thread is inside a store; and every
-//! store knows by comparing two numbers that it was opened before a fork, and opens itself anew.
+//! at the fork is held for ever in the child. Invariants: while the process forks, no thread is inside a store; and
+//! every store knows by comparing two numbers that it was opened before a fork, and opens itself anew.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;

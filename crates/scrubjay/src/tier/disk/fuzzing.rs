@@ -1,5 +1,5 @@
-//! The decoders of all that is read from a folder, for the fuzzer: whatever the bytes are, none may panic, or allocate more than
-//! it is given.
+//! The decoders of all that is read from a folder, for the fuzzer: whatever the bytes are, none may panic, or allocate
+//! more than it is given.
 //!
 //! A fuzzer does not guess checksums, so each decoder is also shown bytes whose checksum is right.
 

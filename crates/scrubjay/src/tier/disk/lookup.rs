@@ -1,7 +1,7 @@
 //! A lookup in the store: the queue, then the index, then the value file.
 //!
-//! Invariant: what is handed out is what was written, checksums compared. What cannot be read is looked for once more, in
-//! case it was replaced meanwhile, and then removed.
+//! Invariant: what is handed out is what was written, checksums compared. What cannot be read is looked for once more,
+//! in case it was replaced meanwhile, and then removed.
 
 use std::time::SystemTime;
 
@@ -39,8 +39,8 @@ pub(super) fn find(shared: &Shared, digest: &Digest) -> Result<Option<Record>, E
     find_anew(shared, digest)
 }
 
-/// Finds what could not be read once more: it may have been replaced since, and its value file be gone. What cannot be read
-/// now either is removed.
+/// Finds what could not be read once more: it may have been replaced since, and its value file be gone. What cannot be
+/// read now either is removed.
 #[cold]
 fn find_anew(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
     let Some(row) = shared.index.get(digest)? else {

@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind};
 /// | `Flush(interval)` | nothing is lost | commits of the last `interval` may be undone | one flush of the disk for each interval in which something was written |
 /// | `Sync` | nothing is lost | nothing is lost | one flush of the disk for each commit: a batch, or with `write_through` an entry |
 ///
-/// Undone means that an entry is missing, or is the one that it replaced. Invalidations are flushed at every level and never
-/// undone.
+/// Undone means that an entry is missing, or is the one that it replaced. Invalidations are flushed at every level and
+/// never undone.
 ///
 /// # Example
 ///
@@ -37,8 +37,8 @@ pub enum Durability {
     /// Commits survive the death of processes. A power loss may undo those since the log was last emptied.
     #[default]
     Process,
-    /// Commits survive a power loss too, once this time has passed, [`Store::flush`] returned, or the last handle of the
-    /// store was dropped. Starts a thread with the first write.
+    /// Commits survive a power loss too, once this time has passed, [`Store::flush`] returned, or the last handle of
+    /// the store was dropped. Starts a thread with the first write.
     Flush(Duration),
     /// Commits survive a power loss as soon as they are made.
     Sync,
@@ -142,11 +142,11 @@ impl StoreBuilder {
     /// queues it for a thread that commits within about 5 ms (`false`, the default). A queued entry is lost if the
     /// process dies before.
     ///
-    /// While no other process has the folder open, an entry under [`LARGE`](super::LARGE) is appended to a journal, which
-    /// whoever opens the folder reads first, and is committed with others a moment later: about a tenth of what a commit
-    /// costs. It is committed at once if somebody else is there, with [`Durability::Sync`], while the disk has less than
-    /// 16 MiB left, and if an invalidation may concern it. A disk that fills up within that moment loses entries, which
-    /// is counted.
+    /// While no other process has the folder open, an entry under [`LARGE`](super::LARGE) is appended to a journal,
+    /// which whoever opens the folder reads first, and is committed with others a moment later: about a tenth of what a
+    /// commit costs. It is committed at once if somebody else is there, with [`Durability::Sync`], while the disk has
+    /// less than 16 MiB left, and if an invalidation may concern it. A disk that fills up within that moment loses
+    /// entries, which is counted.
     ///
     /// See [`StoreBuilder`] for an example.
     pub fn write_through(mut self, write_through: bool) -> Self {
@@ -154,9 +154,9 @@ impl StoreBuilder {
         self
     }
 
-    /// Says that no other machine uses a folder on a network file system, so that this one may use it as it is. Default: each
-    /// machine has a folder of its own inside it, and says so on standard error when it makes it: locks and shared memory
-    /// do not reach other machines, so they would serve what somebody said to be untrue.
+    /// Says that no other machine uses a folder on a network file system, so that this one may use it as it is.
+    /// Default: each machine has a folder of its own inside it, and says so on standard error when it makes it: locks
+    /// and shared memory do not reach other machines, so they would serve what somebody said to be untrue.
     ///
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("scrubjay-network-{}", std::process::id()));
@@ -169,8 +169,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Opens the folder, which is made if it is not there. A process that opens one folder twice gets one store, with the
-    /// options of the first.
+    /// Opens the folder, which is made if it is not there. A process that opens one folder twice gets one store, with
+    /// the options of the first.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
-//! What is done for a store off everybody's path: batches, flushes of the disk, read transactions, and the folder's size.
+//! What is done for a store off everybody's path: batches, flushes of the disk, read transactions, and the folder's
+//! size.
 //!
-//! One thread of each process does it, started by the first thing that needs it: a queued write, [`Durability::Flush`], or
-//! lookups in quick succession. Invariant: it wakes only while there is something to do.
+//! One thread of each process does it, started by the first thing that needs it: a queued write, [`Durability::Flush`],
+//! or lookups in quick succession. Invariant: it wakes only while there is something to do.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -1,9 +1,10 @@
-//! What was asked of each function, by all processes on the folder: hits, waits, loads, and the time that they saved and took.
+//! What was asked of each function, by all processes on the folder: hits, waits, loads, and the time that they saved
+//! and took.
 //!
 //! A lookup writes nothing: a process adds up what it counts, and adds that to the file `usage` when a handle of the
-//! store goes and before that at most once a second. Invariants: counts decide nothing, so a slot that cannot be believed is an
-//! empty one, and a folder that cannot be written to costs the counts; and the file is bounded, because functions beyond
-//! [`MOST`] are counted together.
+//! store goes and before that at most once a second. Invariants: counts decide nothing, so a slot that cannot be
+//! believed is an empty one, and a folder that cannot be written to costs the counts; and the file is bounded, because
+//! functions beyond [`MOST`] are counted together.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -1,8 +1,8 @@
 //! The one capacity of a cache, and what all shards together have of it.
 //!
 //! Invariant: the weight never exceeds the capacity, because it is taken here before an entry is linked; only while the
-//! capacity is being lowered is there more, until those who must leave have left. A shard whose newcomer weighs what its
-//! victim did takes nothing and writes nothing here.
+//! capacity is being lowered is there more, until those who must leave have left. A shard whose newcomer weighs what
+//! its victim did takes nothing and writes nothing here.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,8 @@
 //! The accounts of one shard: what is resident, what it weighs, when it ends, which tags it has.
 //!
-//! It is behind the shard's lock, and draws on the one budget of the cache, so capacity is one number and not a share per
-//! shard. What it knows of a single entry is written on the entry. Invariants: an entry's account is open from before it
-//! is linked in the table until it is unlinked, under one hold of the lock; no user code runs here.
+//! It is behind the shard's lock, and draws on the one budget of the cache, so capacity is one number and not a share
+//! per shard. What it knows of a single entry is written on the entry. Invariants: an entry's account is open from
+//! before it is linked in the table until it is unlinked, under one hold of the lock; no user code runs here.
 
 use std::collections::{HashMap, HashSet};
 

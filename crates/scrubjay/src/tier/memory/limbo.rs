@@ -1,7 +1,7 @@
 //! Between being unlinked and being dropped: entries that a reader may still see.
 //!
-//! Each shard gathers the places of what left it, and hands them to the collector by the batch, because each batch costs
-//! an allocation and each look for readers a system call. Invariant: every unlinked entry is gathered once.
+//! Each shard gathers the places of what left it, and hands them to the collector by the batch, because each batch
+//! costs an allocation and each look for readers a system call. Invariant: every unlinked entry is gathered once.
 
 #![allow(
     unsafe_code,

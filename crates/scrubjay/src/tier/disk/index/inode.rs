@@ -1,7 +1,7 @@
 //! How SQLite tells files apart in a process that was forked.
 //!
-//! SQLite notes for each inode which locks its process holds, and goes on believing it in a forked child, which holds none
-//! of them: a connection that the child opens would then read without a lock what others truncate and overwrite.
+//! SQLite notes for each inode which locks its process holds, and goes on believing it in a forked child, which holds
+//! none of them: a connection that the child opens would then read without a lock what others truncate and overwrite.
 //! Invariant: no connection shares these notes with one that was opened before a fork. For that SQLite is shown other
 //! inode numbers after each fork, by the override of system calls that its VFS offers (`xSetSystemCall`,
 //! <https://sqlite.org/c3ref/vfs.html>).
@@ -34,7 +34,8 @@ fn override_call(name: &CStr, call: *const ()) {
     if let Some(set) = set {
         // SAFETY: SQLite casts it back to the type that `fstat` and `stat` have, and calls it only as such.
         let call: unsafe extern "C" fn() = unsafe { std::mem::transmute(call) };
-        // SAFETY: as its declaration asks: the VFS, a name that ends with a zero byte, and a function that is there for ever.
+        // SAFETY: as its declaration asks: the VFS, a name that ends with a zero byte, and a function that is there for
+        // ever.
         unsafe { set(vfs, name.as_ptr(), Some(call)) };
     }
 }

@@ -1,6 +1,7 @@
 //! The tables, and how an index comes to be.
 //!
-//! Invariant: `store.db` is whole from the moment it has its name: it is made under another one, by one process at a time.
+//! Invariant: `store.db` is whole from the moment it has its name: it is made under another one, by one process at a
+//! time.
 
 use std::fs;
 use std::path::Path;

@@ -4,12 +4,12 @@
 //! bucket   64 bytes:  twelve tags of 8 bits | how many passed by, 32 bits | twelve places of 32 bits
 //! ```
 //! A tag is half a hash: its upper bits say which bucket is its home, its lowest eight stand in the lane, so that one
-//! comparison of words finds the few lanes worth following. What finds its home full goes to the next bucket that is not,
-//! and every bucket that it passes by counts it; a lookup ends at the first bucket that nobody passed by, or where it began. (F14: Bronson and
-//! Shi, "Open-sourcing F14 for faster, more memory-efficient hash tables", Meta 2019.)
+//! comparison of words finds the few lanes worth following. What finds its home full goes to the next bucket that is
+//! not, and every bucket that it passes by counts it; a lookup ends at the first bucket that nobody passed by, or where
+//! it began. (F14: Bronson and Shi, "Open-sourcing F14 for faster, more memory-efficient hash tables", Meta 2019.)
 //!
-//! Readers look on while one writer changes single lanes. Invariants: an entry stays in its lane for as long as it is in
-//! the table, so a reader that passes misses none that was there all the time; a lane's place is written before its
+//! Readers look on while one writer changes single lanes. Invariants: an entry stays in its lane for as long as it is
+//! in the table, so a reader that passes misses none that was there all the time; a lane's place is written before its
 //! tag, and a bucket counts an entry that passes by before that entry has a lane and until it has none.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -35,7 +35,8 @@ pub(super) struct Buckets(Box<[Bucket]>);
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Bucket {
-    /// The tags by lane, a byte each, 0 if the lane is vacant; in the upper half of the second word, how many passed by.
+    /// The tags by lane, a byte each, 0 if the lane is vacant; in the upper half of the second word, how many passed
+    /// by.
     words: [AtomicU64; 2],
     places: [AtomicU32; LANES],
 }
@@ -88,8 +89,8 @@ fn lanes_with(byte: u8, words: [u64; 2]) -> u32 {
     lanes_by_word(byte, words)
 }
 
-/// The same without wide registers: Warren, "Hacker's Delight", 6-1, gives the sign bits of the bytes that are 0, and of
-/// no others; a multiplication then gathers them.
+/// The same without wide registers: Warren, "Hacker's Delight", 6-1, gives the sign bits of the bytes that are 0, and
+/// of no others; a multiplication then gathers them.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 #[allow(clippy::cast_possible_truncation, reason = "eight bits are left")]
 fn lanes_by_word(byte: u8, words: [u64; 2]) -> u32 {
