@@ -241,6 +241,20 @@ impl Step<'_> {
             put.born
         };
         let born = born.cast_signed() * 2 + i64::from(put.replaces || was_inserted);
+        self.write_row(put, old.as_ref(), bytes, born)?;
+        self.numbers.file_bytes += file_bytes;
+        self.applied.stored += 1;
+        Ok(())
+    }
+
+    /// Writes the row of an entry, in the place of an old one if there is one, and its tags.
+    fn write_row(
+        &mut self,
+        put: &Put,
+        old: Option<&Old>,
+        bytes: u64,
+        born: i64,
+    ) -> rusqlite::Result<()> {
         let (head, tail) = (put.digest.head(), put.digest.tail());
         let values = params![
             head,
@@ -253,10 +267,10 @@ impl Step<'_> {
             born,
             put.file.map(|(id, _)| id),
             put.bytes,
-            old.as_ref().map(|old| old.id),
+            old.map(|old| old.id),
             sums::of_row(head, tail, put.bucket, born),
         ];
-        let id = match &old {
+        let id = match old {
             Some(old) => {
                 self.forget_parts(old)?;
                 let sql = "UPDATE e SET h = ?1, k = ?2, f = ?3, x = ?4, a = ?5, n = ?6, g = ?7, b = ?8, file = ?9, \
@@ -277,8 +291,6 @@ impl Step<'_> {
                 .prepare_cached(sql)?
                 .execute(params![tag, id])?;
         }
-        self.numbers.file_bytes += file_bytes;
-        self.applied.stored += 1;
         Ok(())
     }
 
