@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use folder::Folder;
-use mount::{mount, unmount};
+use mount::Mounted;
 use random::Random;
 use scrubjay::disk::Store;
 use stored::{computes, name, open, payload, record};
@@ -34,51 +34,43 @@ fn take_all_room(disk: &Path) {
 fn a_full_disk_is_a_counted_failure_and_what_was_stored_is_still_right() {
     let folder = Folder::new("full");
     let disk = folder.0.join("disk");
-    if !mount(&disk, "size=2m") {
-        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+    let Some(_mounted) = Mounted::in_memory(&disk, "2m") else {
         return;
+    };
+    let store = open(&disk);
+    let failed = (0..1_000).find(|n| store.put(record(*n), &payload(*n)).is_err());
+    let failed = failed.expect("2 MiB are less than what was written");
+    for n in 0..failed {
+        let found = store
+            .get(&name(n))
+            .map(|record| record.payload.into_bytes().unwrap());
+        assert!(found == Some(payload(n)), "entry {n}");
     }
-    {
-        let store = open(&disk);
-        let failed = (0..1_000).find(|n| store.put(record(*n), &payload(*n)).is_err());
-        let failed = failed.expect("2 MiB are less than what was written");
-        for n in 0..failed {
-            let found = store
-                .get(&name(n))
-                .map(|record| record.payload.into_bytes().unwrap());
-            assert!(found == Some(payload(n)), "entry {n}");
-        }
-        assert!(store.stats().unwrap().failures > 0);
-        take_all_room(&disk);
-        // The log has room of its own, until that is full too.
-        let full = (10_000..20_000).find(|n| store.put(record(*n), b"small").is_err());
-        full.expect("the log has no more room than the disk");
-        computes(store);
-    }
-    unmount(&disk);
+    assert!(store.stats().unwrap().failures > 0);
+    take_all_room(&disk);
+    // The log has room of its own, until that is full too.
+    let full = (10_000..20_000).find(|n| store.put(record(*n), b"small").is_err());
+    full.expect("the log has no more room than the disk");
+    computes(store);
 }
 
 #[test]
 fn an_entry_is_said_to_be_untrue_although_the_disk_is_full() {
     let folder = Folder::new("full-invalidation");
     let disk = folder.0.join("disk");
-    if !mount(&disk, "size=4m") {
-        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+    let Some(_mounted) = Mounted::in_memory(&disk, "4m") else {
         return;
-    }
-    {
-        let store = open(&disk);
-        store.put(record(0), &payload(0)).unwrap();
-        let failed = (1..4_000).find(|n| store.put(record(*n), &payload(*n)).is_err());
-        failed.expect("4 MiB are less than what was written");
-        take_all_room(&disk);
-        assert!(store.get(&name(0)).is_some());
-        store.invalidate(&name(0)).unwrap();
-        assert!(store.get(&name(0)).is_none());
-        drop(store);
-        assert!(open(&disk).get(&name(0)).is_none());
-    }
-    unmount(&disk);
+    };
+    let store = open(&disk);
+    store.put(record(0), &payload(0)).unwrap();
+    let failed = (1..4_000).find(|n| store.put(record(*n), &payload(*n)).is_err());
+    failed.expect("4 MiB are less than what was written");
+    take_all_room(&disk);
+    assert!(store.get(&name(0)).is_some());
+    store.invalidate(&name(0)).unwrap();
+    assert!(store.get(&name(0)).is_none());
+    drop(store);
+    assert!(open(&disk).get(&name(0)).is_none());
 }
 
 /// Of many entries, more than the ballast has room to remove at once.
@@ -92,35 +84,31 @@ fn everything_can_be_cleared_and_purged_although_the_disk_is_full() {
     for (which, clear) in clear.into_iter().enumerate() {
         let folder = Folder::new("full-clear");
         let disk = folder.0.join("disk");
-        if !mount(&disk, "size=16m") {
-            eprintln!("skipped: this test mounts a file system in memory, which needs root");
+        let Some(_mounted) = Mounted::in_memory(&disk, "16m") else {
             return;
-        }
-        {
-            let store = Store::builder().capacity_bytes(32 << 20);
-            let store = store.write_through(true).open(&disk).unwrap();
-            // Bytes that are not compressed, and no value files, whose removal would make room.
-            let bytes = |n: u64| {
-                (0..2_000)
-                    .map(|i| (n * 31 + i * i) as u8)
-                    .collect::<Vec<_>>()
-            };
-            let failed = (0..20_000).find(|n| store.put(record(*n), &bytes(*n)).is_err());
-            let stored = failed.expect("16 MiB are less than what was written");
-            take_all_room(&disk);
-            let more = (stored..20_000).find(|n| store.put(record(*n), b"small").is_err());
-            let stored = more.expect("the log has no more room than the disk");
-            assert!(stored > 2_000, "{stored} entries");
-            assert_eq!(clear(&store), stored, "way {which}");
-            assert_eq!(store.iter().count(), 0);
-            drop(store);
-            let store = open(&disk);
-            assert!((0..stored).all(|n| store.get(&name(n)).is_none()));
-            assert!(store.verify(|_| ()).unwrap().is_sound());
-            std::fs::remove_file(disk.join("rest")).unwrap();
-            store.put(record(0), b"again").unwrap();
-        }
-        unmount(&disk);
+        };
+        let store = Store::builder().capacity_bytes(32 << 20);
+        let store = store.write_through(true).open(&disk).unwrap();
+        // Bytes that are not compressed, and no value files, whose removal would make room.
+        let bytes = |n: u64| {
+            (0..2_000)
+                .map(|i| (n * 31 + i * i) as u8)
+                .collect::<Vec<_>>()
+        };
+        let failed = (0..20_000).find(|n| store.put(record(*n), &bytes(*n)).is_err());
+        let stored = failed.expect("16 MiB are less than what was written");
+        take_all_room(&disk);
+        let more = (stored..20_000).find(|n| store.put(record(*n), b"small").is_err());
+        let stored = more.expect("the log has no more room than the disk");
+        assert!(stored > 2_000, "{stored} entries");
+        assert_eq!(clear(&store), stored, "way {which}");
+        assert_eq!(store.iter().count(), 0);
+        drop(store);
+        let store = open(&disk);
+        assert!((0..stored).all(|n| store.get(&name(n)).is_none()));
+        assert!(store.verify(|_| ()).unwrap().is_sound());
+        std::fs::remove_file(disk.join("rest")).unwrap();
+        store.put(record(0), b"again").unwrap();
     }
 }
 
@@ -128,90 +116,77 @@ fn everything_can_be_cleared_and_purged_although_the_disk_is_full() {
 fn nothing_waits_in_a_journal_while_the_disk_may_have_no_room_for_it_in_the_index() {
     let folder = Folder::new("nearly-full");
     let disk = folder.0.join("disk");
-    if !mount(&disk, "size=12m") {
-        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+    let Some(_mounted) = Mounted::in_memory(&disk, "12m") else {
         return;
-    }
-    {
-        let store = open(&disk);
-        (0..9).for_each(|n| store.put(record(n), &payload(n)).unwrap());
-        assert!(!disk.join("journals").exists());
-    }
-    unmount(&disk);
+    };
+    let store = open(&disk);
+    (0..9).for_each(|n| store.put(record(n), &payload(n)).unwrap());
+    assert!(!disk.join("journals").exists());
 }
 
 #[test]
 fn what_an_entry_was_to_replace_is_gone_although_the_disk_had_no_room_for_that() {
     let folder = Folder::new("full-replace");
     let disk = folder.0.join("disk");
-    if !mount(&disk, "size=4m") {
-        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+    let Some(_mounted) = Mounted::in_memory(&disk, "4m") else {
         return;
+    };
+    let store = Store::open(&disk).unwrap();
+    (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
+    store.flush(Duration::MAX).unwrap();
+    take_all_room(&disk);
+    // Together more than the log has room for, though the first of them may be committed alone.
+    let replaced = 0..20;
+    // Nothing is committed before all of them are queued, so that they are a batch or two.
+    let other = rusqlite::Connection::open(disk.join("store.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for n in replaced.clone() {
+        let record = record(n).replaces(true);
+        store.put(record, &incompressible(n)).unwrap();
     }
-    {
-        let store = Store::open(&disk).unwrap();
-        (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
-        store.flush(Duration::MAX).unwrap();
-        take_all_room(&disk);
-        // Together more than the log has room for, though the first of them may be committed alone.
-        let replaced = 0..20;
-        // Nothing is committed before all of them are queued, so that they are a batch or two.
-        let other = rusqlite::Connection::open(disk.join("store.db")).unwrap();
-        other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        for n in replaced.clone() {
-            let record = record(n).replaces(true);
-            store.put(record, &incompressible(n)).unwrap();
-        }
-        other.execute_batch("ROLLBACK").unwrap();
-        drop(other);
-        assert!(store.flush(Duration::MAX).is_err(), "the disk is full");
-        let found = |n: &u64| store.get(&name(*n));
-        let kept: Vec<_> = replaced.clone().filter(|n| found(n).is_some()).collect();
-        assert!(kept.len() < replaced.count(), "something is lost");
-        for n in kept {
-            let bytes = found(&n).unwrap().payload.into_bytes().unwrap();
-            assert!(bytes == incompressible(n), "entry {n} is the one of before");
-        }
-        assert!(store.get(&name(20)).is_some());
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    assert!(store.flush(Duration::MAX).is_err(), "the disk is full");
+    let found = |n: &u64| store.get(&name(*n));
+    let kept: Vec<_> = replaced.clone().filter(|n| found(n).is_some()).collect();
+    assert!(kept.len() < replaced.count(), "something is lost");
+    for n in kept {
+        let bytes = found(&n).unwrap().payload.into_bytes().unwrap();
+        assert!(bytes == incompressible(n), "entry {n} is the one of before");
     }
-    unmount(&disk);
+    assert!(store.get(&name(20)).is_some());
 }
 
 #[test]
 fn nothing_that_was_to_be_replaced_is_served_however_often_the_full_disk_is_written_to() {
     let folder = Folder::new("full-again");
     let disk = folder.0.join("disk");
-    if !mount(&disk, "size=4m") {
-        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+    let Some(_mounted) = Mounted::in_memory(&disk, "4m") else {
         return;
-    }
-    {
-        let store = Store::open(&disk).unwrap();
-        (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
-        store.flush(Duration::MAX).unwrap();
-        take_all_room(&disk);
-        for n in 0..100 {
-            let replacing = record(n).replaces(true);
-            store.put(replacing, &incompressible(n)).unwrap();
-            // It may fail, or find room.
-            let _ = store.flush(Duration::MAX);
-            if let Some(found) = store.get(&name(n)) {
-                let bytes = found.payload.into_bytes().unwrap();
-                assert!(bytes == incompressible(n), "entry {n} is the one of before");
-            }
+    };
+    let store = Store::open(&disk).unwrap();
+    (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
+    store.flush(Duration::MAX).unwrap();
+    take_all_room(&disk);
+    for n in 0..100 {
+        let replacing = record(n).replaces(true);
+        store.put(replacing, &incompressible(n)).unwrap();
+        // It may fail, or find room.
+        let _ = store.flush(Duration::MAX);
+        if let Some(found) = store.get(&name(n)) {
+            let bytes = found.payload.into_bytes().unwrap();
+            assert!(bytes == incompressible(n), "entry {n} is the one of before");
         }
     }
-    unmount(&disk);
 }
 
 #[test]
 fn every_invalidation_finds_room_on_a_full_disk_however_many_there_are() {
     let folder = Folder::new("full-for-ever");
     let disk = folder.0.join("disk");
-    if !mount(&disk, "size=4m") {
-        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+    let Some(_mounted) = Mounted::in_memory(&disk, "4m") else {
         return;
-    }
+    };
     for capacity in [1 << 20, 2 << 20, 1 << 30] {
         let store = Store::builder().capacity_bytes(capacity);
         let store = store.write_through(true).open(disk.join("store")).unwrap();
@@ -228,5 +203,4 @@ fn every_invalidation_finds_room_on_a_full_disk_however_many_there_are() {
         std::fs::remove_dir_all(disk.join("store")).unwrap();
         std::fs::remove_file(disk.join("rest")).unwrap();
     }
-    unmount(&disk);
 }

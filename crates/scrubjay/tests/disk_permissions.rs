@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use folder::Folder;
-use mount::{mount, unmount};
+use mount::Mounted;
 use scrubjay::ErrorKind;
 use scrubjay::disk::Store;
 use stored::{
@@ -109,10 +109,9 @@ fn a_read_only_folder_is_read_and_refuses_writes() {
     let _alone = ALONE.lock();
     let folder = Folder::new("read-only");
     let disk = folder.0.join("disk");
-    if !mount(&disk, "size=8m") {
-        eprintln!("skipped: this test mounts a file system in memory, which needs root");
+    let Some(_mounted) = Mounted::in_memory(&disk, "8m") else {
         return;
-    }
+    };
     filled(&disk);
     let remounted = Command::new("mount")
         .args(["-o", "remount,ro"])
@@ -132,7 +131,6 @@ fn a_read_only_folder_is_read_and_refuses_writes() {
         assert!(store.get(&name(9)).is_none());
         computes(store);
     }
-    unmount(&disk);
 }
 
 #[test]
@@ -200,6 +198,7 @@ fn whoever_reads_a_folder_that_was_handed_on_sees_what_its_owner_writes() {
         eprintln!("skipped: this test mounts a folder a second time, which needs root");
         return;
     }
+    let _mounted = Mounted(view.clone());
     assert!(run(&["-o", "remount,ro,bind"]));
     {
         let reader = open(&view);
@@ -214,7 +213,6 @@ fn whoever_reads_a_folder_that_was_handed_on_sees_what_its_owner_writes() {
         let found = reader.get(&name(0)).unwrap().payload.into_bytes();
         assert_eq!(found.unwrap(), b"another");
     }
-    unmount(&view);
 }
 
 #[test]
@@ -248,6 +246,7 @@ fn on_a_network_file_system_a_machine_has_a_folder_of_its_own() {
         eprintln!("skipped: this test mounts a folder with sshfs");
         return;
     }
+    let mounted = Mounted(near.clone());
     {
         let store = open(&near);
         assert_ne!(store.dir(), near.canonicalize().unwrap());
@@ -266,6 +265,6 @@ fn on_a_network_file_system_a_machine_has_a_folder_of_its_own() {
         assert_eq!(store.invalidate(&name(0)).unwrap(), 1);
         assert!(store.verify(|_| ()).unwrap().is_sound());
     }
-    unmount(&near);
+    drop(mounted);
     assert_eq!(check(&far), ENTRIES as usize);
 }
