@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use folder::Folder;
 use scrubjay::ErrorKind;
-use scrubjay::disk::{Codec, Durability, Function, LARGE, NewRecord, Store};
+use scrubjay::disk::{Codec, Durability, Fence, Function, Invalidation, LARGE, NewRecord, Store};
 use stored::{name, open};
 
 fn record(n: u64) -> NewRecord {
@@ -267,6 +267,68 @@ fn a_folder_that_is_deleted_meanwhile_is_made_anew() {
     store.put(record(2), b"v").unwrap();
     assert!(value(&store, 2).is_some());
     assert!(folder.store().join("store.db").exists());
+}
+
+fn say_much(store: &Store) {
+    for n in 0..100 {
+        store.invalidate(&name(n)).unwrap();
+    }
+}
+
+/// A store in whose folder much was said before that was deleted, and what it knew of then.
+fn outdated(folder: &Folder) -> (Store, Fence) {
+    let store = open(&folder.store());
+    say_much(&store);
+    let fence = store.fence();
+    std::fs::remove_dir_all(folder.store()).unwrap();
+    (store, fence)
+}
+
+#[test]
+fn a_load_from_before_its_folder_was_deleted_can_be_invalidated_in_the_new_one() {
+    let folder = Folder::new("deleted-load");
+    let (store, fence) = outdated(&folder);
+    store.put(record(1).fence(fence), b"loaded").unwrap();
+    assert!(value(&store, 1).is_some());
+    store.invalidate(&name(1)).unwrap();
+    assert_eq!(value(&store, 1), None);
+}
+
+#[test]
+fn a_load_from_before_its_folder_was_deleted_is_overtaken_by_what_is_said_in_the_new_one() {
+    let folder = Folder::new("deleted-fence");
+    let (store, fence) = outdated(&folder);
+    store.invalidate(&name(1)).unwrap();
+    store.put(record(1).fence(fence), b"loaded").unwrap();
+    assert_eq!(value(&store, 1), None);
+}
+
+#[test]
+fn whoever_watches_a_folder_that_was_deleted_believes_nothing_from_before() {
+    let folder = Folder::new("deleted-watch");
+    let (store, fence) = outdated(&folder);
+    let mut watch = store.watch(fence);
+    store.put(record(1), b"v").unwrap();
+    open(&folder.store()).invalidate(&name(1)).unwrap();
+    assert_eq!(watch.news(), [Invalidation::All]);
+    assert_eq!(watch.news(), []);
+}
+
+#[test]
+fn a_page_that_tells_of_what_a_loss_of_power_undid_lets_no_load_be_newer_than_an_invalidation() {
+    let (folder, after) = (Folder::new("page"), Folder::new("page-after"));
+    drop(open(&folder.store()));
+    let index = std::fs::read(folder.store().join("store.db")).unwrap();
+    say_much(&open(&folder.store()));
+    std::fs::create_dir(after.store()).unwrap();
+    std::fs::write(after.store().join("store.db"), index).unwrap();
+    std::fs::copy(folder.store().join("gen"), after.store().join("gen")).unwrap();
+
+    let store = open(&after.store());
+    let fence = store.fence();
+    store.invalidate(&name(1)).unwrap();
+    store.put(record(1).fence(fence), b"outdated").unwrap();
+    assert_eq!(value(&store, 1), None);
 }
 
 #[test]

@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_millis(5);
 const FAILURES: usize = 64;
 
 /// An entry that waits to be written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Pending {
     pub(super) record: NewRecord,
     pub(super) by: Speaker,
@@ -39,6 +39,26 @@ pub(super) struct Pending {
 pub(super) enum Write {
     Entry(Arc<Pending>),
     Op(Op),
+}
+
+impl Write {
+    /// The same in an index that stands in for a deleted one, whose numbers and rows are others; `None` if it is about rows.
+    pub(super) fn elsewhere(&self) -> Option<Self> {
+        match self {
+            Self::Entry(entry) => Some(Self::Entry(Arc::new(Pending {
+                born: 0,
+                row: None,
+                ..Pending::clone(entry)
+            }))),
+            Self::Op(Op::Put(put)) => Some(Self::Op(Op::Put(Box::new(Put {
+                born: 0,
+                noted: None,
+                ..Put::clone(put)
+            })))),
+            Self::Op(op @ (Op::Invalidate(..) | Op::Clear(_))) => Some(Self::Op(op.clone())),
+            Self::Op(_) => None,
+        }
+    }
 }
 
 /// A batch that failed: the number of its first write, that of its last, and why.

@@ -298,7 +298,12 @@ pub struct Record {
 /// # Ok::<(), scrubjay::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fence(pub(crate) u64);
+pub struct Fence {
+    /// The last number that the index had given.
+    pub(crate) number: u64,
+    /// Which index that was: the folder of an open store may be deleted, and another index counts anew.
+    pub(crate) index: u64,
+}
 
 /// An entry to write: all of its head that the store does not know by itself.
 ///

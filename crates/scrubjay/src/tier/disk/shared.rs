@@ -18,7 +18,7 @@ use super::generation::Generation;
 use super::index::{Applied, Index, Last, Op, Put, Speaker, Sqlite, Target, Unusable};
 use super::journal::{self, Journal};
 use super::queue::{Pending, Queue, Write};
-use super::record::Head;
+use super::record::{Fence, Head};
 use super::tend::{self, Duties};
 use super::usage;
 use super::{Durability, LARGE, Options, error, values};
@@ -212,6 +212,27 @@ impl Shared {
         }
     }
 
+    /// The point at which its index had given a number.
+    pub(super) fn fence_at(&self, number: u64) -> Fence {
+        Fence {
+            number,
+            index: self.inode,
+        }
+    }
+
+    pub(super) fn is_of_this_index(&self, fence: Fence) -> bool {
+        fence.index == self.inode
+    }
+
+    /// The number of a fence; that of another index says nothing here, so all that was said came later.
+    pub(super) fn number_of(&self, fence: Fence) -> u64 {
+        if self.is_of_this_index(fence) {
+            fence.number
+        } else {
+            0
+        }
+    }
+
     /// Applies what is queued, and then `last`, whose outcome is returned.
     pub(super) fn drain(&self, last: &[Write]) -> Result<Applied, Error> {
         self.queue.drain(last, |batch| self.commit(batch))
@@ -258,6 +279,13 @@ impl Shared {
     fn commit(&self, batch: &[Write]) -> Result<Applied, Error> {
         self.check_folder();
         let current = self.current()?;
+        let elsewhere: Vec<Write>;
+        let batch = if current.inode == self.inode {
+            batch
+        } else {
+            elsewhere = batch.iter().filter_map(Write::elsewhere).collect();
+            &elsewhere
+        };
         let applied = current.apply(batch);
         current.journal.look_for_room(applied.is_ok());
         applied.inspect_err(|error| {

@@ -207,8 +207,12 @@ impl Store {
     /// See [`Fence`] for an example.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        let number = self.inside(|shared| Ok(shared.last().number));
-        Fence(number.unwrap_or(0))
+        let fence = self.inside(|shared| Ok(shared.fence_at(shared.last().number)));
+        // Of no index, so that whatever was said is taken to have come later.
+        fence.unwrap_or(Fence {
+            number: 0,
+            index: 0,
+        })
     }
 
     /// Stores an entry in the place of any other of its digest.
@@ -248,9 +252,10 @@ impl Store {
     }
 
     fn pending(&self, shared: &Shared, record: NewRecord, payload: Vec<u8>) -> Pending {
-        let born = record
-            .fence
-            .map_or_else(|| shared.last().number, |fence| fence.0);
+        let born = match record.fence {
+            Some(fence) => shared.number_of(fence),
+            None => shared.last().number,
+        };
         Pending {
             record,
             by: self.speaker,
@@ -741,9 +746,14 @@ impl Store {
         token.ok().flatten()
     }
 
-    /// What other stores said after a number.
-    pub(crate) fn news(&self, after: u64) -> Result<News, Error> {
-        self.inside(|shared| shared.index.news(after, self.speaker))
+    /// What other stores said after a point in the store's history, and the point up to which that goes.
+    pub(crate) fn news(&self, after: Fence) -> Result<(News, Fence), Error> {
+        self.inside(|shared| {
+            let mut news = shared.index.news(after.number, self.speaker)?;
+            news.has_gap |= !shared.is_of_this_index(after);
+            let at = shared.fence_at(news.last);
+            Ok((news, at))
+        })
     }
 
     /// Counts a failure of whoever uses the store, such as a value that cannot be decoded.

@@ -85,11 +85,11 @@ impl Watch {
             return Vec::new();
         }
         self.token = token;
-        let Ok(news) = self.store.news(self.seen.0) else {
+        let Ok((news, at)) = self.store.news(self.seen) else {
             // Nothing is known, so nothing may be kept.
             return vec![Invalidation::All];
         };
-        self.seen = Fence(news.last);
+        self.seen = at;
         if news.has_gap {
             return vec![Invalidation::All];
         }
