@@ -78,6 +78,32 @@ fn the_folder_stays_within_its_bound_while_far_more_is_written() {
 }
 
 #[test]
+fn a_reader_that_was_stopped_costs_entries_and_not_the_bound_and_no_invalidation() {
+    let folder = Folder::new("stopped");
+    let store = Store::builder().capacity_bytes(8 * MIB).write_through(true);
+    let store = store.open(&folder.0).unwrap();
+    let bytes = Random::new(7).bytes(1000);
+    let put = |n| store.put(record(n).replaces(true), &bytes);
+    put(0).unwrap();
+    put(1).unwrap();
+    store.flush(Duration::MAX).unwrap();
+    let reader = rusqlite::Connection::open(folder.0.join("store.db")).unwrap();
+    let read = "BEGIN; SELECT count(*) FROM e";
+    reader.execute_batch(read).unwrap();
+    let refused = (2..500).find(|n| put(*n).is_err() || store.flush(Duration::MAX).is_err());
+    assert!(bytes_in(&folder.0) < 8 * MIB, "{}", bytes_in(&folder.0));
+    assert!(refused.is_some());
+    // What was not stored takes with it what it was to replace.
+    assert!(put(1).is_err() && store.get(&name(1)).is_none());
+    assert_eq!(store.invalidate(&name(0)).unwrap(), 1);
+    assert!(store.get(&name(0)).is_none());
+
+    reader.execute_batch("ROLLBACK").unwrap();
+    while put(1).is_err() {}
+    assert!(store.get(&name(1)).is_some());
+}
+
+#[test]
 fn the_folder_shrinks_by_itself_when_entries_are_gone() {
     let folder = Folder::new("size-shrinks");
     let store = open(&folder, 64 * MIB);

@@ -146,6 +146,18 @@ impl Op {
         )
     }
 
+    pub(crate) fn is_put(&self) -> bool {
+        matches!(self, Self::Put(_))
+    }
+
+    /// Whether nothing untrue is served and nothing promised is lost if it is not applied.
+    pub(crate) fn can_be_lost(&self) -> bool {
+        match self {
+            Self::Put(put) => put.noted.is_none(),
+            other => !other.invalidates(),
+        }
+    }
+
     /// Whether it removes entries, or says that they are untrue, and adds nothing.
     pub(crate) fn makes_room(&self) -> bool {
         self.invalidates() || matches!(self, Self::Discard { .. })
@@ -212,6 +224,8 @@ pub(crate) trait Index: Send + Sync {
     fn release_transactions(&self, age: Duration);
     /// Applies a batch; `durable` asks that it survives a power loss once this returned.
     fn apply(&self, batch: &[Op], durable: bool) -> Result<Applied, Error>;
+    /// Whether the log may grow before it is emptied.
+    fn has_room_in_log(&self) -> bool;
     /// Keeps the log within its bounds.
     fn keep_small(&self, shrank: bool) -> Result<(), Error>;
     /// Does a little of what can wait; says whether there is more to do.

@@ -44,7 +44,7 @@ pub(super) struct Journal {
     /// Holds the lock that says that this process has the folder open. `None` if the file system has no such locks, so
     /// that nobody knows of others.
     presence: Option<OwnFile>,
-    /// The last commit succeeded and left room for more.
+    /// The last commit succeeded, and left room for more in the log and on the disk.
     has_room: AtomicBool,
     open: Mutex<Option<Open>>,
 }
@@ -78,11 +78,12 @@ impl Journal {
         }
     }
 
-    /// To be called after every commit. Until the first, and after one that failed, nothing is noted.
-    pub(super) fn look_for_room(&self, is_committed: bool) {
+    /// To be called after every commit, with whether it succeeded and the log has room. Until the first, and while there is
+    /// none, nothing is noted.
+    pub(super) fn look_for_room(&self, has_room: bool) {
         let free = || os::free_bytes(self.directory.path()).unwrap_or(0);
         // Relaxed, here and below: a caller that sees it late notes one entry more, or one less.
-        let has_room = is_committed && free() >= ROOM;
+        let has_room = has_room && free() >= ROOM;
         self.has_room.store(has_room, Ordering::Relaxed);
     }
 

@@ -287,7 +287,8 @@ impl Shared {
             &elsewhere
         };
         let applied = current.apply(batch);
-        current.journal.look_for_room(applied.is_ok());
+        let has_room = applied.is_ok() && current.index.has_room_in_log();
+        current.journal.look_for_room(has_room);
         applied.inspect_err(|error| {
             count(&self.counters.dropped, batch.len() as u64);
             self.failed(error);

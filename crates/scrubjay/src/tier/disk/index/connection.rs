@@ -71,6 +71,11 @@ pub(super) fn be_patient(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(wait_for_others))
 }
 
+/// Has a connection wait for others for about a tenth of a second: what it does can be tried again later.
+pub(super) fn be_patient_for_a_moment(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(|tries| tries < 32 && wait_for_others(tries)))
+}
+
 /// Waits a little for whoever holds a lock; gives up after about half a minute.
 fn wait_for_others(tries: i32) -> bool {
     let chance = crate::tier::disk::values::new_id().cast_unsigned() % 1024;

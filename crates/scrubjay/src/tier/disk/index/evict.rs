@@ -4,16 +4,18 @@
 //! are the least recently used of rows that chance picked, so no order is kept. Invariant: pages, free ones included,
 //! value files and the most that the log may grow to are together no more than the capacity, after every batch.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
+use super::connection::{be_patient, be_patient_for_a_moment};
 use super::read::numbers;
 use super::schema::PAGE;
 use super::sqlite::Sqlite;
 use super::write::{OLD, Old, Step, Writer, old};
 use crate::tier::disk::Options;
 use crate::tier::disk::format::nanos_of;
+use crate::tier::disk::index::Index;
 
 /// Rows that chance picks at a time, and how many of them leave.
 const RANGES: usize = 8;
@@ -23,8 +25,8 @@ const LEAVE: usize = 16;
 pub(crate) const LOG_AT_REST: u64 = 512 << 10;
 /// Free pages that are given back at a time while nothing else is to be done.
 const PAGES_AT_A_TIME: u64 = 256;
-/// How long others may keep the log from being emptied before it is tried again later.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a batch waits for the log to be emptied; for as long after that in vain none waits.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// Bytes of the pages of the index, and of those that hold something.
 struct Pages {
@@ -129,7 +131,7 @@ fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
 }
 
 impl Sqlite {
-    fn log_length(&self) -> u64 {
+    pub(super) fn log_length(&self) -> u64 {
         std::fs::metadata(self.directory.log()).map_or(0, |log| log.len())
     }
 
@@ -152,6 +154,26 @@ impl Sqlite {
         }
     }
 
+    /// Sees to it that the log has room for a batch: who writes while others do waits until one of them has emptied it. False
+    /// if somebody keeps it from that, such as a process that was stopped while it read.
+    pub(super) fn find_room_in_log(&self, writer: &mut Writer) -> bool {
+        if self.has_room_in_log() {
+            return true;
+        }
+        if writer.stuck.is_some_and(|since| since.elapsed() < STUCK) {
+            return false;
+        }
+        let begun = Instant::now();
+        while !self.empty_log(writer) && !self.has_room_in_log() {
+            if begun.elapsed() >= STUCK {
+                writer.stuck = Some(Instant::now());
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
     /// Says whether the log is empty now.
     fn empty_log(&self, writer: &mut Writer) -> bool {
         // First without keeping anybody waiting. Readers see that it went on and begin anew, and then need nothing of the
@@ -160,9 +182,9 @@ impl Sqlite {
             return false;
         }
         self.release(Duration::ZERO);
-        let patient = writer.connection.busy_timeout(PATIENCE);
+        let patient = be_patient_for_a_moment(&mut writer.connection);
         let is_busy = checkpoint(&writer.connection, "TRUNCATE").unwrap_or(true);
-        let restored = super::connection::be_patient(&mut writer.connection);
+        let restored = be_patient(&mut writer.connection);
         patient.is_ok() && restored.is_ok() && !is_busy
     }
 

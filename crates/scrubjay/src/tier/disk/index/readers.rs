@@ -68,12 +68,13 @@ impl Reader {
         })
     }
 
-    /// Sees to it that what is looked up next sees all that was committed before.
-    fn begin(&mut self) -> rusqlite::Result<()> {
+    /// Sees to it that what is looked up next sees all that was committed before. Says whether that ended a transaction.
+    fn begin(&mut self) -> rusqlite::Result<bool> {
         self.reads = self.reads.wrapping_add(1);
         if self.is_current() {
-            return Ok(());
+            return Ok(false);
         }
+        let was_kept = self.kept.is_some();
         self.end()?;
         if self.reads > OFTEN && !self.is_frozen {
             self.commits = (self.commits.take()).or_else(|| Commits::of(&self.connection));
@@ -83,7 +84,7 @@ impl Reader {
                 self.kept = Some(Kept { look, since });
             }
         }
-        Ok(())
+        Ok(was_kept)
     }
 
     fn end(&mut self) -> rusqlite::Result<()> {
@@ -131,7 +132,10 @@ impl Readers {
         ask: impl FnOnce(&mut Reader) -> rusqlite::Result<R>,
     ) -> Result<R, Error> {
         self.with(directory, |reader| {
-            reader.begin()?;
+            if reader.begin()? {
+                // What it lacked, those that nobody uses now lack too, and the log cannot be emptied before they end.
+                self.end_those(|idle| !idle.is_current());
+            }
             ask(reader)
         })
     }
@@ -176,10 +180,14 @@ impl Readers {
 
     /// Ends the transactions of connections that are not in use and are older than `age`.
     pub(super) fn release(&self, age: Duration) {
-        let is_old =
-            |reader: &mut Reader| reader.kept.is_some_and(|kept| kept.since.elapsed() >= age);
-        let old: Vec<Reader> = self.idle().extract_if(.., is_old).collect();
-        for mut reader in old {
+        self.end_those(|reader| reader.kept.is_some_and(|kept| kept.since.elapsed() >= age));
+    }
+
+    /// Ends the transactions of some connections that are not in use.
+    fn end_those(&self, are_due: impl Fn(&Reader) -> bool) {
+        let is_due = |reader: &mut Reader| reader.kept.is_some() && are_due(reader);
+        let due: Vec<Reader> = self.idle().extract_if(.., is_due).collect();
+        for mut reader in due {
             reader.reads = 0;
             let ended = reader.end();
             self.count(true, false);
@@ -187,5 +195,38 @@ impl Readers {
                 self.idle().push(reader);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::tier::disk::index::{read, schema};
+
+    #[test]
+    fn a_lookup_that_sees_a_commit_ends_what_connections_keep_open_that_nobody_uses() {
+        let name = format!("scrubjay-readers-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let directory = Directory::open(&folder, false).unwrap();
+        schema::create(&directory).unwrap();
+        let connect = || connect(&directory).unwrap();
+        let readers = Readers::new(connect());
+        let look_up = |meanwhile: &dyn Fn()| {
+            let ask = |reader: &mut Reader| {
+                meanwhile();
+                read::last(&reader.connection)
+            };
+            readers.look_up(&directory, ask).unwrap();
+        };
+        let kept = || readers.kept.load(Ordering::SeqCst);
+        (0..=OFTEN).for_each(|_| look_up(&|| look_up(&|| ())));
+        assert_eq!(kept(), 2);
+        let other = connect().connection;
+        other.execute_batch("UPDATE m SET v = v + 1").unwrap();
+        look_up(&|| ());
+        assert_eq!(kept(), 1);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -142,7 +142,21 @@ impl Index for Sqlite {
     }
 
     fn apply(&self, batch: &[Op], durable: bool) -> Result<Applied, Error> {
-        self.write(|writer| writer.apply(batch, durable, &self.options))
+        let can_wait = batch.iter().any(Op::is_put) && batch.iter().all(Op::can_be_lost);
+        let applied = self.write(|writer| {
+            if can_wait && !self.find_room_in_log(writer) {
+                return Ok(None);
+            }
+            writer.apply(batch, durable, &self.options).map(Some)
+        });
+        applied?.ok_or_else(|| {
+            let message = "disk tier: the log of the index is full, and a process that reads it keeps it from being emptied";
+            Error::new(ErrorKind::Io, message)
+        })
+    }
+
+    fn has_room_in_log(&self) -> bool {
+        self.log_length() <= self.options.log_limit() / 4 * 3
     }
 
     fn keep_small(&self, shrank: bool) -> Result<(), Error> {

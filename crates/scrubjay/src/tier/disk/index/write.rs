@@ -6,6 +6,7 @@
 mod said;
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -34,6 +35,8 @@ pub(super) struct Writer {
     pub(super) empty_from: u64,
     /// What was written since that length was looked at, at a guess.
     pub(super) grown: u64,
+    /// When it was last found that the log has no room and cannot be emptied.
+    pub(super) stuck: Option<Instant>,
 }
 
 impl Writer {
@@ -45,6 +48,7 @@ impl Writer {
             functions: HashMap::new(),
             empty_from: 0,
             grown: u64::MAX,
+            stuck: None,
         }
     }
 
