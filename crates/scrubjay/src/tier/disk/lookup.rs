@@ -19,8 +19,9 @@ use crate::error::{Error, ErrorKind};
 pub(super) fn find(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
     // First: an entry that is no longer queued was committed.
     if let Some(entry) = shared.queue.find(digest)
-        // One that an invalidation may have overtaken is not shown before the index has decided about it.
-        && entry.born >= shared.last().invalidation
+        // One that an invalidation may have overtaken is not shown before the index has decided about it. The page may have
+        // been set back, so it is not asked.
+        && entry.born >= shared.index.last()?.invalidation
     {
         let head = entry.head(entry.payload.len() as u64, false);
         let payload = Payload(Held::Memory(entry.payload.clone()));
@@ -48,7 +49,7 @@ fn find_anew(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> 
     };
     let (id, bytes) = (row.id, row.bytes.clone());
     let record = record_of(shared, row).inspect_err(|_| {
-        shared.queue.push(Write::Op(Op::Discard { id, bytes }));
+        shared.queue.offer(Write::Op(Op::Discard { id, bytes }));
     });
     record.map(Some)
 }
@@ -57,7 +58,7 @@ fn find_anew(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> 
 fn note_use(shared: &Shared, id: i64, used: i64) {
     let bucket = bucket(SystemTime::now());
     if used < bucket {
-        shared.queue.push(Write::Op(Op::Touch { id, bucket }));
+        shared.queue.offer(Write::Op(Op::Touch { id, bucket }));
     }
 }
 

@@ -136,6 +136,13 @@ impl Queue {
         (state.queued, state.bytes > MOST_BYTES)
     }
 
+    /// Queues what may as well be lost, unless much waits: where nothing can be written, nobody applies it.
+    pub(super) fn offer(&self, write: Write) {
+        if self.state().waiting.len() < BATCH {
+            self.push(write);
+        }
+    }
+
     pub(super) fn find(&self, digest: &Digest) -> Option<Arc<Pending>> {
         let state = self.state();
         if state.pending.is_empty() {
@@ -315,4 +322,18 @@ fn size(write: &Write) -> u64 {
         Write::Op(_) => 64,
     };
     bytes as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_lost_does_not_pile_up_where_nobody_applies_it() {
+        let queue = Queue::new(1 << 20);
+        for id in 0..10 * BATCH as i64 {
+            queue.offer(Write::Op(Op::Touch { id, bucket: 0 }));
+        }
+        assert_eq!(queue.unfinished(), Some(BATCH as u64));
+    }
 }

@@ -813,3 +813,33 @@ impl Iterator for Heads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::tier::disk::index::Sqlite;
+
+    #[test]
+    fn what_waits_is_not_found_past_an_invalidation_although_a_late_writer_set_the_page_back() {
+        let path = std::env::temp_dir().join(format!("scrubjay-late-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        let store = Store::open(&path).unwrap();
+        let shared = &store.shared;
+        let other = Sqlite::open(&shared.directory, &Options::default(), 1 << 32).unwrap();
+        let late = shared.last();
+        let digest = crate::disk::KeyEncoder::new("test").finish();
+        let record = NewRecord::new(digest, crate::disk::Function::new("f", ""));
+        let entry = store.pending(shared, record.fence(store.fence()), b"v".to_vec());
+        shared.queue.push(Write::Entry(Arc::new(entry)));
+        assert!(store.get(&digest).is_some());
+        let said = Op::Invalidate(Target::Key(digest), Speaker::default());
+        let said = other.apply(&[said], true).unwrap();
+        shared.generation.announce(said.last).unwrap();
+        shared.generation.announce(late).unwrap();
+        assert!(store.get(&digest).is_none());
+        drop((other, store));
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}
