@@ -268,3 +268,31 @@ fn on_a_network_file_system_a_machine_has_a_folder_of_its_own() {
     drop(mounted);
     assert_eq!(check(&far), ENTRIES as usize);
 }
+
+#[test]
+fn a_process_that_can_start_no_thread_keeps_nobody_from_emptying_the_log() {
+    let _alone = ALONE.lock();
+    let folder = Folder::new("no-thread");
+    filled(&folder.store());
+    make_readable(&folder);
+    set_mode(&folder.store(), 0o777);
+    files(&folder.store())
+        .iter()
+        .for_each(|file| set_mode(file, 0o666));
+    as_nobody(|| {
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: the kernel only reads `none`.
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) };
+        assert_eq!(limited, 0);
+        assert!(std::thread::Builder::new().spawn(|| ()).is_err());
+        let store = Store::open(folder.store()).unwrap();
+        (0..20).for_each(|_| has_all(&store));
+        let index = rusqlite::Connection::open(folder.store().join("store.db")).unwrap();
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let is_busy: bool = index.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert!(!is_busy);
+    });
+}

@@ -83,6 +83,12 @@ impl Shared {
         if self.index.keeps_transactions() && !self.is_tended.swap(true, Ordering::SeqCst) {
             self.ensure_thread();
             self.queue.call();
+            if !self.has_thread() {
+                // None can be started, so what would stay open ends at once.
+                self.index.release_transactions(Duration::ZERO);
+                // SeqCst: as above.
+                self.is_tended.store(false, Ordering::SeqCst);
+            }
         }
     }
 
