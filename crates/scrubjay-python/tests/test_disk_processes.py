@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
@@ -275,3 +278,39 @@ def test_a_read_only_folder_costs_the_disk_only(tmp_path, mount):
         print(runs, len(said) <= 3)
     """
     assert run(program, mount("-o", "remount,ro,bind")) == "[5, 6, 5] True\n"
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_program_and_the_workers_that_it_starts_share_results(tmp_path, method):
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+            import dataclasses, multiprocessing, sys, warnings
+            from scrubjay import memoize
+
+            warnings.simplefilter("error")
+
+            @dataclasses.dataclass
+            class Square:
+                n: int
+
+            @memoize(disk=sys.argv[1])
+            def square(n):
+                return Square(n * n)
+
+            def ask(numbers):
+                found = [square(n).n for n in numbers]
+                square._parts.loader.disk.folder.opened().store.flush()
+                return found, square.stats().loads
+
+            if __name__ == "__main__":
+                assert ask([1, 2]) == ([1, 4], 2)
+                with multiprocessing.get_context(sys.argv[2]).Pool(1) as pool:
+                    assert pool.apply(ask, [[1, 2, 3]]) == ([1, 4, 9], 1)
+                assert ask([3]) == ([9], 2)
+        """)
+    )
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "cache", method], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

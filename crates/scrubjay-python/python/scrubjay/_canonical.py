@@ -95,7 +95,8 @@ def module_name(module):
     if module not in ("__main__", "__mp_main__"):
         # Where CPython 3.13 keeps its classes is nobody's business.
         return "pathlib" if module == "pathlib._local" else module
-    main = sys.modules["__main__"]
+    # While multiprocessing runs the program in a process that it spawned, `__main__` is still its own.
+    main = sys.modules.get(module) or sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     if spec is not None:
         return spec.name

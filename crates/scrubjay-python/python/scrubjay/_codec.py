@@ -163,7 +163,9 @@ class Codec:
 
 
 def _name_of(cls):
-    return f"{cls.__module__}:{cls.__qualname__}"
+    # The second is what multiprocessing calls the program in a process that it spawned.
+    module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+    return f"{module}:{cls.__qualname__}"
 
 
 def _is_model(kind):
