@@ -2,6 +2,9 @@
 
 import collections
 import dataclasses
+import decimal
+import enum
+import fractions
 
 import pytest
 from scrubjay import _native, memoize
@@ -15,6 +18,21 @@ class Point:
 
 
 class Items(list):
+    pass
+
+
+class Slotted(list):
+    __slots__ = ("unit",)
+
+    def __init__(self, unit):
+        self.unit = unit
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Text(str):
     pass
 
 
@@ -47,6 +65,9 @@ EQUAL = [
     lambda: Point(1, [2]),
     lambda: [Point(1, {2: Point(3, None)})],
     lambda: Items([1, 2]),
+    lambda: Slotted("m"),
+    lambda: collections.deque([1, 2], maxlen=3),
+    lambda: [decimal.Decimal(1), fractions.Fraction(1), Level.LOW, Text("1"), len, Level],
 ]
 
 
@@ -65,6 +86,24 @@ def test_different_contents_are_different_calls():
         collections.OrderedDict([("a", 1), ("b", 2)]), collections.OrderedDict([("b", 2), ("a", 1)]),
     ]  # fmt: skip
     assert [function(value) for value in values] == list(range(1, len(values) + 1))
+    assert [function(value) for value in values] == list(range(1, len(values) + 1))
+
+
+def test_parts_that_are_equal_across_types_are_told_apart():
+    function = fresh()
+    ones = [1, 1.0, True, 1 + 0j, decimal.Decimal(1), fractions.Fraction(1), Level.LOW, "1", Text("1"), b"1"]
+    made = [[one] for one in ones] + [{one: None} for one in ones] + [{one} for one in ones]
+    made += [collections.OrderedDict([(one, None)]) for one in ones]
+    assert [function(value) for value in made] == list(range(1, len(made) + 1))
+
+
+def test_what_a_container_holds_besides_its_items_is_content():
+    function = fresh()
+    values = [
+        collections.defaultdict(int), collections.defaultdict(list), collections.defaultdict(None),
+        collections.deque([1]), collections.deque([1], maxlen=1), collections.deque([1], maxlen=2),
+        Slotted("m"), Slotted("s"),
+    ]  # fmt: skip
     assert [function(value) for value in values] == list(range(1, len(values) + 1))
 
 
@@ -165,6 +204,40 @@ def test_pandas_objects_are_known_by_labels_and_values():
     expected = list(range(1, len(objects) + 1))
     assert [function(thing) for thing in objects] == expected
     assert [function(thing.copy()) for thing in objects] == expected
+
+
+def test_masked_arrays_are_known_by_what_fills_them_too():
+    numpy = pytest.importorskip("numpy")
+    function = fresh()
+    make = numpy.ma.array
+    arrays = [
+        make([1, 2], mask=[0, 1]), make([1, 2], mask=[1, 0]), make([1, 2], mask=[0, 1], fill_value=7),
+        make([1, 2], mask=[0, 1], hard_mask=True), make([None, 2], dtype=object), make([1, 2], mask=[1, 0], dtype=object),
+    ]  # fmt: skip
+    expected = list(range(1, len(arrays) + 1))
+    assert [function(array) for array in arrays] == [function(array.copy()) for array in arrays] == expected
+
+
+def test_pandas_objects_are_known_by_what_their_types_carry():
+    pandas = pytest.importorskip("pandas")
+    function = fresh()
+
+    def categories(names, ordered=False):
+        return pandas.Categorical(["x", "x"], categories=names, ordered=ordered)
+
+    of = [categories(["x"]), categories(["x", "y"]), categories(["y", "x"]), categories(["x", "y"], ordered=True)]
+    days = pandas.date_range("2020", periods=3)
+    noted = pandas.Series([1])
+    noted.attrs["unit"] = "m"
+    objects = [
+        *of, *map(pandas.Series, of), *map(pandas.CategoricalIndex, of), *(pandas.DataFrame({"a": each}) for each in of),
+        days, pandas.DatetimeIndex(list(days)), days.tz_localize("UTC"), days.tz_localize("Europe/Berlin"),
+        pandas.DataFrame({"a": days.tz_localize("UTC")}), pandas.DataFrame({"a": days.tz_localize("Europe/Berlin")}),
+        pandas.Series(days.to_period("D")), pandas.Series(pandas.interval_range(0, 3)), pandas.Series([1]), noted,
+        [pandas.Timestamp("2020")], [pandas.Timestamp("2021")], [pandas.NaT], [pandas.NA], [pandas.Period("2020")],
+    ]  # fmt: skip
+    expected = list(range(1, len(objects) + 1))
+    assert [function(thing) for thing in objects] == [function(thing.copy()) for thing in objects] == expected
 
 
 def test_pydantic_models_are_known_by_class_and_fields():

@@ -19,10 +19,10 @@ import os
 import pathlib
 import pickle
 import sys
-import types
 import uuid
 
-from scrubjay._native import PYTHON, Memory, decode, encode
+from scrubjay._attributes import attributes_of, dict_of, slots_of
+from scrubjay._native import PYTHON, decode, encode
 
 # How a payload is encoded, as records of a store say it; `PYTHON` is the safe way.
 PICKLE = 4
@@ -99,9 +99,9 @@ class Codec:
     def _take_apart(self, kind, value):
         name = _name_of(kind)
         if name in self._classes and not _is_model(kind) and _is_plain(kind):
-            return "object", _attributes_of(value)
+            return "object", attributes_of(value)
         if "__dataclass_fields__" in kind.__dict__ and not hasattr(kind, "__del__") and _is_plain(kind):
-            return "dataclass", _attributes_of(value)
+            return "dataclass", attributes_of(value)
         if isinstance(value, enum.Enum) and kind.__members__.get(value.name) is value:
             return "enum", value.name
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
@@ -183,38 +183,6 @@ def _is_plain(kind):
     return True
 
 
-def _slots_of(kind):
-    """The descriptors of the slots of a class, by name."""
-    slots = {}
-    for base in reversed(kind.__mro__):
-        slots.update((name, slot) for name, slot in vars(base).items() if type(slot) is types.MemberDescriptorType)
-    return slots
-
-
-def _attributes_of(value):
-    """What an object holds, without running its code."""
-    slots = _slots_of(type(value))
-    held = {name: slot.__get__(value) for name, slot in slots.items() if _is_set(slot, value)}
-    held.update(_dict_of(value) or {})
-    # What its memoized methods remember stays here.
-    return {name: part for name, part in held.items() if type(part) is not Memory}
-
-
-def _is_set(slot, value):
-    try:
-        slot.__get__(value)
-    except AttributeError:
-        return False
-    return True
-
-
-def _dict_of(value):
-    try:
-        return object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return None
-
-
 def _restore_dataclass(cls, state):
     if "__dataclass_fields__" not in cls.__dict__ or hasattr(cls, "__del__"):
         raise ValueError(f"{_name_of(cls)} is not a dataclass that can come back")
@@ -224,7 +192,7 @@ def _restore_dataclass(cls, state):
 def _restore_object(cls, state):
     """An object with these attributes. Neither its `__init__` nor a setter runs."""
     made = object.__new__(cls)
-    slots, attributes = _slots_of(cls), _dict_of(made)
+    slots, attributes = slots_of(cls), dict_of(made)
     for name, part in state.items():
         if name in slots:
             slots[name].__set__(made, part)

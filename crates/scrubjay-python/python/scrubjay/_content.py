@@ -1,15 +1,17 @@
 """The content of arguments that Python cannot hash, in a form that it can.
 
 What equals what: arguments that are hashable are compared by their own `==` and by type. Others are compared by content:
-same type, and equal parts in the same places, where parts of numbers must be of the same type too (`[1]`, `[1.0]` and
-`[True]` are three). The order of a dictionary's or a set's items does not matter. Buffers (arrays, bytearrays) are
-compared by type, shape and the BLAKE3 digest of their bytes.
+same type, and equal parts of the same types in the same places (`[1]`, `[1.0]` and `[True]` are three). The order of a
+dictionary's or a set's items does not matter. Buffers (arrays, bytearrays) are compared by type, shape and the BLAKE3
+digest of their bytes.
 """
 
 import dataclasses
+import types
 from collections import OrderedDict, deque
 
 from scrubjay import _native
+from scrubjay._attributes import attributes_of
 
 _NUMBERS = (bool, float, complex)
 
@@ -43,12 +45,12 @@ def _content(value, above):
     if id(value) in above:
         raise TypeError(f"an argument contains itself; pass key= or ignore= to memoize ({kind.__qualname__})")
     above = (*above, id(value))
-    if kind in (list, tuple, deque):
+    if kind in (list, tuple):
         return Content((kind, *(_content(part, above) for part in value)))
     if kind is dict:
         return Content((kind, _items(value, above)))
     if kind is OrderedDict:
-        return Content((kind, *((key, _content(part, above)) for key, part in value.items())))
+        return Content((kind, *((_content(key, above), _content(part, above)) for key, part in value.items())))
     if kind in (set, frozenset):
         return Content((kind, frozenset(_content(part, above) for part in value)))
     if kind in (bytearray, memoryview):
@@ -60,8 +62,6 @@ def _content_of_object(value, kind, above):
     library = kind.__module__.partition(".")[0]
     if library == "numpy" and hasattr(value, "dtype"):
         return _array(value, kind, above)
-    if library == "pandas":
-        return _pandas(value, kind, above)
     if dataclasses.is_dataclass(value) and kind.__hash__ is None:
         fields = dataclasses.fields(value)
         compared = (field.name for field in fields if field.compare)
@@ -73,8 +73,11 @@ def _content_of_object(value, kind, above):
     except TypeError:
         pass
     else:
-        return value
-    # Subclasses of containers: their items, and their type.
+        # Numbers, texts and the like are equal to others of other types; what only equals itself is not.
+        return value if kind.__eq__ is object.__eq__ or kind is types.BuiltinFunctionType else Content((kind, value))
+    if library == "pandas":
+        return _pandas(value, kind, above)
+    # Other containers: their items, their type, and what they hold besides.
     if isinstance(value, dict):
         return Content((kind, _items(value, above), *_state(value, above)))
     if isinstance(value, (list, tuple, deque)):
@@ -99,9 +102,11 @@ def _items(mapping, above):
 
 
 def _state(value, above):
-    """The attributes of an instance of a subclass."""
-    attributes = getattr(value, "__dict__", None)
-    return (_items(attributes, above),) if attributes else ()
+    """What a container holds besides its items: the attributes of a subclass, a factory of defaults, a bound."""
+    held = attributes_of(value)
+    if isinstance(value, deque):
+        held["maxlen"] = value.maxlen
+    return (_items(held, above),) if held else ()
 
 
 def _buffer(value):
@@ -112,28 +117,36 @@ def _buffer(value):
 
 
 def _array(value, kind, above):
+    masked = () if getattr(value, "mask", None) is None else _mask(value, above)
     if value.dtype.hasobject:
-        return Content((kind, str(value.dtype), value.shape, _content(value.tolist(), above)))
+        return Content((kind, str(value.dtype), value.shape, _content(value.tolist(), above), *masked))
     import numpy
 
     # Dates and records have no buffer of their own kind; bytes are bytes.
     flat = numpy.ascontiguousarray(value)
-    mask = getattr(value, "mask", None)
-    masked = () if mask is None else (_array(numpy.asarray(mask), numpy.ndarray, above),)
     plain = flat.view(numpy.ndarray).reshape(-1).view(numpy.uint8)
     return Content((kind, str(value.dtype), value.dtype.descr.__repr__(), value.shape, _native.digest(plain), *masked))
+
+
+def _mask(value, above):
+    """What a masked array has besides its numbers."""
+    import numpy
+
+    parts = numpy.asarray(value.mask), numpy.asarray(value.fill_value)
+    return (*(_array(part, numpy.ndarray, above) for part in parts), value.hardmask)
 
 
 def _pandas(value, kind, above):
     name = kind.__name__
     if name == "DataFrame":
         columns = tuple(_column(value.iloc[:, position], above) for position in range(value.shape[1]))
-        return Content((kind, _pandas(value.columns, type(value.columns), above), _index(value, above), columns))
+        columns = (_pandas(value.columns, type(value.columns), above), columns)
+        return Content((kind, *columns, _index(value, above), _content(value.attrs, above)))
     if name == "Series":
-        return Content((kind, _index(value, above), _column(value, above)))
+        return Content((kind, _index(value, above), _column(value, above), _content(value.attrs, above)))
     if hasattr(value, "to_numpy"):
         names = tuple(getattr(value, "names", ()) or (getattr(value, "name", None),))
-        return Content((kind, names, _column(value, above)))
+        return Content((kind, names, getattr(value, "freqstr", None), _column(value, above)))
     raise TypeError(f"unhashable type: '{kind.__qualname__}'; pass key= to memoize")
 
 
@@ -142,5 +155,15 @@ def _index(value, above):
 
 
 def _column(value, above):
-    array = value.to_numpy()
-    return Content((str(value.dtype), getattr(value, "name", None), _array(array, type(array), above)))
+    dtype, details = value.dtype, ()
+    if hasattr(dtype, "tz"):
+        import numpy
+
+        # As moments: in their zone they would be objects, one for each.
+        array = numpy.asarray(value, dtype=f"M8[{dtype.unit}]")
+    else:
+        array = value.to_numpy()
+    if hasattr(dtype, "categories"):
+        # Which there are, and their order, is more than the values and the name of the type say.
+        details = (_pandas(dtype.categories, type(dtype.categories), above), dtype.ordered)
+    return Content((str(dtype), *details, getattr(value, "name", None), _array(array, type(array), above)))

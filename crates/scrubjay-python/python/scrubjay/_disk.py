@@ -22,7 +22,7 @@ from scrubjay._warn import warn_once
 # Loads that take less are not worth a lock among processes.
 _WORTH_A_LOCK = 1e-3
 # Part of every name: another way to name things finds other entries.
-_NAMING = 1
+_NAMING = 2
 _NAMESPACE = "python"
 _SHOWN_TEXT = 100
 _SHOWN_NUMBER = 1 << 63
