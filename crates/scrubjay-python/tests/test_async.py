@@ -224,6 +224,66 @@ def test_a_loop_that_dies_in_the_middle_of_a_run_leaves_no_one_waiting():
     assert run(function()) == "done"
 
 
+@pytest.mark.parametrize("end", ["stopped", "closed"])
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_a_task_whose_loop_does_not_run_keeps_no_one_waiting(end, place, tmp_path):
+    @memoize(disk=tmp_path if place == "disk" else None)
+    async def function(n):
+        if not is_free.is_set():
+            await asyncio.get_running_loop().create_future()
+        return n
+
+    is_free = threading.Event()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(function(1))
+    while function.stats().misses + function.stats().disk_misses < (2 if place == "disk" else 1):
+        loop.run_until_complete(asyncio.sleep(0))
+    if end == "closed":
+        loop.close()
+    is_free.set()
+    assert run(function(1)) == 1 and function.stats().loads == 1
+    if end == "stopped":
+        task.cancel()
+        loop.run_until_complete(asyncio.wait([task]))
+        loop.close()
+    else:
+        task._log_destroy_pending = False
+
+
+@pytest.mark.parametrize("waiter", ["thread", "task"])
+def test_whoever_waits_for_a_task_goes_on_when_its_loop_ends(waiter, monkeypatch):
+    monkeypatch.setattr("scrubjay._flight._LOOK_AT_LEAST", 0.01)
+    cache, results = Cache(), []
+
+    async def never():
+        await asyncio.get_running_loop().create_future()
+
+    async def at_once():
+        return "task"
+
+    def wait():
+        if waiter == "thread":
+            results.append(cache.get_or_compute("key", lambda: "thread"))
+        else:
+            results.append(run(cache.get_or_compute_async("key", at_once)))
+
+    async def begin():
+        task = asyncio.create_task(cache.get_or_compute_async("key", never))
+        await asyncio.sleep(0)
+        thread.start()
+        await asyncio.to_thread(wait_until_waiting, 1)
+        return task
+
+    thread = threading.Thread(target=wait, daemon=True)
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(begin())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    thread.join(WAIT)
+    assert results == [waiter]
+    task._log_destroy_pending = False
+
+
 def test_a_coroutine_that_awaits_its_own_key_computes():
     depth = []
 

@@ -1,5 +1,7 @@
 """`Cache`: a mapping."""
 
+import copy as copying
+import pickle
 from collections.abc import MutableMapping
 
 import pytest
@@ -125,3 +127,28 @@ def test_a_value_that_cannot_be_copied_is_handed_out_and_not_kept():
     with pytest.warns(RuntimeWarning, match=r"type _thread.lock are not kept.*cannot be copied"):
         lock = cache.get_or_compute("k", threading.Lock)
     assert lock is not None and "k" not in cache
+
+
+def test_a_mapping_is_taken_in_with_an_operator():
+    cache = same = Cache(ttl=5)
+    cache |= {"a": 1}
+    cache |= [("b", 2)]
+    assert cache is same and dict(cache) == {"a": 1, "b": 2} and cache.ttl_left("a") is not None
+
+
+def test_a_cache_is_neither_copied_nor_pickled_and_says_what_can_be_done():
+    for carry in copying.copy, copying.deepcopy, pickle.dumps:
+        with pytest.raises(TypeError, match=r"dict\(cache\).*save\(\) and load\(\).*disk="):
+            carry(Cache())
+
+
+def test_a_key_without_a_value_has_no_life_left():
+    with pytest.raises(KeyError, match="'ann'"):
+        Cache().ttl_left("ann")
+
+
+def test_weights_can_be_added_up():
+    cache = Cache(weigh=lambda value: value)
+    with pytest.raises(ValueError, match="at most"):
+        cache["a"] = 1 << 63
+    assert len(cache) == 0

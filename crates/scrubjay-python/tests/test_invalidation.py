@@ -20,6 +20,22 @@ def test_a_key_a_tag_and_everything_can_be_invalidated():
     assert memo.cache_info() == (0, 0, None, 0)
 
 
+def test_what_is_no_call_cannot_be_invalidated_or_looked_for():
+    memo = memoize(lambda user, page=1: (user, page))
+    memo(1)
+    for ask in memo.invalidate, memo.contains:
+        for call in (lambda: ask(), lambda: ask(1, 2, 3), lambda: ask(usr=1), lambda: ask(1, user=1)):
+            with pytest.raises(TypeError):
+                call()
+    assert memo.contains(1)
+
+
+def test_tags_that_a_function_returns_are_strings_in_an_iterable():
+    for tags in ("user", None, 3, [3]):
+        with pytest.raises(TypeError, match="tag"):
+            memoize(lambda user: user, tags=lambda _user: tags)(1)
+
+
 def test_a_tag_forgets_entries_that_were_replaced_or_evicted():
     cache = Cache(maxsize=2)
     cache.set("a", 1, tags=["t"])

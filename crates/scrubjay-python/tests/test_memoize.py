@@ -3,10 +3,11 @@
 import asyncio
 import functools
 import inspect
+import itertools
 import pickle
 
 import pytest
-from scrubjay import memoize
+from scrubjay import ManualClock, cached_property, memoize
 
 
 def counted(**options):
@@ -183,6 +184,22 @@ def test_results_that_can_be_consumed_once_are_handed_out_and_not_kept():
         first = memo()
     assert list(first) == [1, 2] == list(memo())
 
+    for make in (
+        lambda: map(abs, [1, 2]),
+        lambda: iter([1, 2]),
+        lambda: {1: 0, 2: 0}.items().__iter__(),
+        lambda: zip([1]),
+    ):
+        memo = memoize(make)
+        with pytest.warns(RuntimeWarning, match=r"<lambda>: a \w+ is not kept.*return a list"):
+            first = memo()
+        assert list(first) == list(memo()) != []
+    memo = memoize(lambda: itertools.chain([1], [2]))
+    with pytest.warns(RuntimeWarning, match="a chain is not kept"):
+        assert list(memo()) == list(memo()) == [1, 2]
+    memo = memoize(lambda: itertools.count())
+    assert next(memo()) == 0 and next(memo()) == 1
+
     async def coroutine():
         return 3
 
@@ -211,6 +228,10 @@ def test_results_that_can_be_consumed_once_are_handed_out_and_not_kept():
         ({"key": 3}, "key= is a function of the arguments, not int"),
         ({"when": True}, "when= is a function of the arguments, not bool"),
         ({"maxsiz": 3}, "maxsiz"),
+        ({"tags": None}, "tags= is an iterable of strings, .* not None"),
+        ({"ignore": 0}, "ignore= is the name of a parameter or an iterable of names, not 0"),
+        ({"clock": 3}, "clock= is a scrubjay.ManualClock, not int"),
+        ({"code": "off"}, "code= .* needs disk="),
     ],
 )
 def test_nonsense_is_refused_where_it_is_written(options, message):
@@ -232,3 +253,24 @@ def test_stats_tell_what_happened():
     assert "hits        1 (33.3%)" in str(stats)
     function.cache_clear()
     assert function.stats()[:6] == (0, 0, 0, 0, 0, 0)
+
+
+def test_a_warning_is_at_the_line_that_called():
+    memo = memoize(lambda: iter([]))
+    with pytest.warns(RuntimeWarning) as given:
+        memo()
+    assert given[0].filename == __file__
+
+
+def test_a_property_is_refused_options_that_are_none():
+    with pytest.raises(TypeError, match="expires"):
+        cached_property(expires=3)
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    numpy = pytest.importorskip("numpy")
+    clock = ManualClock()
+    memo = memoize(maxsize=numpy.int64(3), ttl=numpy.float32(2), weigh=lambda _value: numpy.int64(3), clock=clock)(abs)
+    assert memo(1) == 1 and memo.contains(1) and memo.stats().weight == 3
+    clock.advance(2)
+    assert not memo.contains(1)

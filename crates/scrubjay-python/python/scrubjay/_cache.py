@@ -4,7 +4,7 @@ from collections.abc import ItemsView, MutableMapping, ValuesView
 
 from scrubjay import _native
 from scrubjay._load import Loader
-from scrubjay._options import Keeping, capacity, seconds, tag_list
+from scrubjay._options import Keeping, capacity, check_clock, seconds, tag_list
 from scrubjay._stats import stats_of
 
 _MISSING = object()
@@ -44,8 +44,9 @@ class Cache(MutableMapping):
         if callable(tags):
             raise TypeError("tags= of a Cache is an iterable of strings: an entry's own are given where it is stored")
         self._keeping = Keeping(ttl=ttl, errors=errors, stale=stale, jitter=jitter, tags=tags, weigh=weigh, copy=copy)
+        check_clock(clock)
         self._memory = _native.Memory(capacity(maxsize), clock)
-        self._loader = Loader(_call, self._keeping)
+        self._loader = Loader(_call, self._keeping, name="a Cache")
         self._codec_options = dict(classes=classes, allow_pickle=allow_pickle)
         self._disk = None
         if disk is not None:
@@ -107,12 +108,15 @@ class Cache(MutableMapping):
 
     def ttl_left(self, key):
         """Seconds until the key's value expires; None if it never does. KeyError without a fresh value."""
-        key = self._memory.key(key)
-        if self._disk is not None and not self._memory.contains(key):
-            found = self._disk.peek_fresh(key)
+        name = self._memory.key(key)
+        if self._disk is not None and not self._memory.contains(name):
+            found = self._disk.peek_fresh(name)
             if found is not None:
                 return found.fresh
-        return self._memory.ttl_left(key)
+        try:
+            return self._memory.ttl_left(name)
+        except _native.NoEntry:
+            raise KeyError(key) from None
 
     def __len__(self):
         return len(self._memory) if self._disk is None else sum(1 for _ in self._names())
@@ -157,6 +161,12 @@ class Cache(MutableMapping):
         bound = "" if self._memory.capacity is None else f" of {self._memory.capacity:,}"
         return f"<scrubjay.Cache: {len(self):,} entries, weight {self._memory.weight:,}{bound}>"
 
+    def __reduce__(self):
+        raise TypeError(
+            "a Cache is neither copied nor pickled, because what runs for it and who waits cannot be: dict(cache) has its "
+            "entries, save() and load() carry them with the lives that they have left, and disk= shares them"
+        )
+
     # Changes
 
     def __setitem__(self, key, value):
@@ -175,6 +185,10 @@ class Cache(MutableMapping):
         kept = value if keeping.snapshot is None else keeping.snapshot(value)
         weight = 1 if keeping.weigh is None else keeping.weigh(key.parts, kept)
         return self._memory.insert(key, kept, fresh=fresh, stale=keeping.stale, weight=weight, tags=tags)
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
 
     def __delitem__(self, key):
         if not self.invalidate(key):

@@ -43,6 +43,9 @@ class Codec:
     """
 
     def __init__(self, *, classes=(), packages=(), listed_only=False, allow_pickle=False, key_file=None):
+        classes = tuple(classes) if hasattr(classes, "__iter__") else (classes,)
+        if not all(isinstance(cls, type) for cls in classes):
+            raise TypeError(f"classes= are classes whose objects may be read, not {classes!r}")
         self._classes = {_name_of(cls): cls for cls in classes}
         self._packages = tuple(packages)
         self._listed_only = listed_only

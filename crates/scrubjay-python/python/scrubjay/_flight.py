@@ -9,12 +9,16 @@ recursion ends as it would without a cache.
 """
 
 import asyncio
+import math
 import os
 import threading
 import time
 from contextvars import ContextVar
 
 from scrubjay import _native
+
+# How often those who wait for another loop's task look whether that loop still runs.
+_LOOK_AT_LEAST = 1.0
 
 # The flights whose loads the current code runs inside of, outermost first. Tasks and `asyncio.to_thread` inherit it.
 _inside: ContextVar[tuple[_native.Flight, ...]] = ContextVar("scrubjay_flights", default=())
@@ -26,9 +30,10 @@ if hasattr(os, "register_at_fork"):
 class Flight(_native.Flight):
     """One load. Its leader departs before it runs the function, arrives after it, and lands when all is stored."""
 
-    __slots__ = ("_token", "begun", "outcome", "thread", "ticket")
+    __slots__ = ("_loop", "_token", "begun", "outcome", "thread", "ticket")
 
     def __init__(self):
+        self._loop = None
         self._token = None
         self.thread = None
         self.begun = 0.0
@@ -36,6 +41,13 @@ class Flight(_native.Flight):
         self.ticket = None
         # `(value, failed)` once there is something that its waiters may share.
         self.outcome = None
+
+    @classmethod
+    def on(cls, loop):
+        """One that is led by a task of a loop; None if another library drives the coroutine."""
+        flight = cls()
+        flight._loop = loop
+        return flight
 
     def depart(self):
         """The load begins: what runs from here on runs inside of it."""
@@ -53,8 +65,12 @@ class Flight(_native.Flight):
                 # A coroutine that the collector closes ends in another context than it began in.
                 pass
 
+    def is_stranded(self):
+        """Whether its leader is a task of a loop that does not run: perhaps it never will again."""
+        return self._loop is not None and not self._loop.is_running()
+
     def wait(self, timeout=None):
-        """Wait until it landed. False, at once, if that would be for ever, and False after `timeout` seconds."""
+        """Wait until it landed or is stranded. False, at once, if that would be for ever, and False after `timeout` seconds."""
         if self.thread == threading.get_ident():
             # Its leader is further up this thread's stack, or a task of the loop that this thread would block.
             return False
@@ -63,11 +79,22 @@ class Flight(_native.Flight):
         inside, wake, joined = _inside.get(), landed.release, None
         try:
             joined = self.join(inside, wake)
-            return landed.acquire(timeout=-1 if timeout is None else max(0.0, timeout)) if joined else self.landed
+            return self._wait_on(landed, timeout) if joined else self.landed
         finally:
             # Also after an interrupt that came with the answer of `join`.
             if joined is not False:
                 self.leave(inside, wake)
+
+    def _wait_on(self, landed, timeout):
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            if self._loop is not None:
+                left = min(left, _LOOK_AT_LEAST)
+            if landed.acquire(timeout=-1 if left == math.inf else left) or self.is_stranded():
+                return True
+            if time.monotonic() >= deadline:
+                return False
 
     async def wait_async(self):
         """As `wait`, for a task."""
@@ -83,7 +110,10 @@ class Flight(_native.Flight):
         if not self.join(inside, wake):
             return self.landed
         try:
-            await landed
+            if self._loop is None or self._loop is loop:
+                await landed
+            while not (landed.done() or self.is_stranded()):
+                await asyncio.wait([landed], timeout=_LOOK_AT_LEAST)
         finally:
             self.leave(inside, wake)
         return True

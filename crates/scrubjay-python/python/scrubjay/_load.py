@@ -6,12 +6,14 @@ refreshes go through the same three steps here.
 """
 
 import asyncio
+import itertools
 import threading
 import time
 import types
 
 from scrubjay._flight import Flight
 from scrubjay._native import Counts, Lead
+from scrubjay._options import tag_list
 from scrubjay._trace import mark
 from scrubjay._warn import warn_once
 
@@ -19,9 +21,6 @@ from scrubjay._warn import warn_once
 SERVE, FAILED, JOIN, LEAD, REFRESH = range(5)
 # What `Memory.settle` answers.
 OVERTAKEN, STORED, REJECTED = range(3)
-
-# What only one caller could use.
-_CONSUMED: tuple[type, ...] = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 
 # Refreshes that run on event loops, which themselves keep weak references only.
 _refreshes: set[asyncio.Task[None]] = set()
@@ -33,8 +32,9 @@ class Loader:
     With `disk`, whoever leads asks that tier first; see `_disk.DiskTier`.
     """
 
-    def __init__(self, function, keeping, when=None):
+    def __init__(self, function, keeping, when=None, name=None):
         self.function = function
+        self._name = name or getattr(function, "__qualname__", None) or repr(function)
         self.keeping = keeping
         self.when = when
         self.disk = None
@@ -72,8 +72,7 @@ class Loader:
                 lead = Lead(memory, key, Flight())
                 continue
             if state == JOIN:
-                if found.is_orphan():
-                    memory.abandon(key, found)
+                if _is_lost(memory, key, found):
                     continue
                 self.counts.waited()
                 mark("wait")
@@ -108,7 +107,8 @@ class Loader:
         """As `enter`, and leads itself."""
         if not self._wants(memory, args, kwargs):
             return await self.function(*args, **kwargs)
-        lead = Lead(memory, key, Flight())
+        loop = asyncio._get_running_loop()
+        lead = Lead(memory, key, Flight.on(loop))
         while True:
             state, found = lead.begin()
             if state == LEAD:
@@ -118,11 +118,10 @@ class Loader:
                 answer = self._promote(lead, found)
                 if answer is not None:
                     return answer[0]
-                lead = Lead(memory, key, Flight())
+                lead = Lead(memory, key, Flight.on(loop))
                 continue
             if state == JOIN:
-                if found.is_orphan():
-                    memory.abandon(key, found)
+                if _is_lost(memory, key, found):
                     continue
                 self.counts.waited()
                 mark("wait")
@@ -212,23 +211,22 @@ class Loader:
     def _store(self, lead, value, took, args, kwargs):
         """Store a value, and share it with those who wait. What the leader returns."""
         keeping, memory, key, flight = self.keeping, lead.memory, lead.key, lead.flight
-        if type(value) in _CONSUMED:
-            warn_once(
-                self,
-                type(value),
-                f"a {type(value).__name__} is not kept, because it can be consumed once only: memoize the coroutine "
-                "function itself, or return a list instead of a generator",
-            )
+        if _can_be_consumed_once(type(value)):
+            kind = type(value)
+            advice = "memoize the coroutine function itself" if kind is types.CoroutineType else "return a list"
+            why = f"because it can be consumed once only: {advice}"
+            warn_once(self, kind, f"{self._name}: a {kind.__qualname__} is not kept, {why}")
             return value
         try:
             kept = value if keeping.snapshot is None else keeping.snapshot(value)
         except Exception as error:
             kind = type(value)
             name = f"{kind.__module__}.{kind.__qualname__}"
-            warn_once(self, kind, f"results of type {name} are not kept, because they cannot be copied: {error!r}")
+            why = f"because they cannot be copied: {error!r}"
+            warn_once(self, kind, f"{self._name}: results of type {name} are not kept, {why}")
             flight.outcome = (value, False)
             return value
-        tags = list(keeping.tags(*args, **kwargs) if callable(keeping.tags) else keeping.tags)
+        tags = tag_list(keeping.tags(*args, **kwargs)) if callable(keeping.tags) else keeping.tags
         fresh, ticket = keeping.life_of(value), flight.ticket
         settled = memory.settle(
             key,
@@ -311,6 +309,26 @@ class Loader:
         self.counts.failed()
         lead.land()
         _hand_over(lead.flight)
+
+
+def _can_be_consumed_once(kind):
+    """Whether the first who uses an object of a type leaves nothing for others, and it is of no other use: coroutines, and
+    the iterators of Python itself. A file or a cursor may be what a program wants to have once."""
+    if kind.__module__ == "itertools":
+        return kind not in (itertools.count, itertools.cycle)
+    is_iterator = hasattr(kind, "__next__") or kind in (types.CoroutineType, types.AsyncGeneratorType)
+    return is_iterator and kind.__module__ == "builtins"
+
+
+def _is_lost(memory, key, flight):
+    """Whether nobody will end a flight; then another load of the key may begin."""
+    is_orphan = flight.is_orphan()
+    if not (is_orphan or flight.is_stranded()):
+        return False
+    memory.abandon(key, flight)
+    if not is_orphan:
+        _hand_over(flight)
+    return True
 
 
 def _finish(disk, flight):

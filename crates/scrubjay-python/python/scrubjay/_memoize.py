@@ -10,7 +10,7 @@ from scrubjay import _native
 from scrubjay._content import content
 from scrubjay._load import Loader
 from scrubjay._lru import CacheInfo
-from scrubjay._options import Keeping, capacity, check_disk
+from scrubjay._options import Keeping, capacity, check_clock, check_disk, name_list
 from scrubjay._stats import stats_of
 from scrubjay._warn import warn_once
 
@@ -87,7 +87,9 @@ def _check(options):
         hook = options[name]
         if hook is not None and not callable(hook):
             raise TypeError(f"{name}= is a function of the arguments, not {type(hook).__name__}")
+    name_list(options["ignore"])
     capacity(options["maxsize"])
+    check_clock(options["clock"])
     check_disk(options)
     return Keeping(**{name: options[name] for name in Keeping.OPTIONS})
 
@@ -253,8 +255,7 @@ class _Shape:
 
 
 def _shape(function, ignore):
-    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    shape = _Shape()
+    ignore, shape = name_list(ignore), _Shape()
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -441,9 +442,17 @@ def _cache_parameters(self):
     return dict(self._parts.options)
 
 
+def _located(memo, args, kwargs):
+    """The memory and the key of a call; None if it is not memoized. TypeError, as the call's, if it cannot be made."""
+    located = memo.locate(*args, **kwargs)
+    if located is None:
+        inspect.signature(memo.__wrapped__).bind(*args, **kwargs)
+    return located
+
+
 def _invalidate(self, /, *args, **kwargs):
     """Forget the result for these arguments; whether there was one. A run that is under way is not stored."""
-    located, disk = self.locate(*args, **kwargs), self._parts.loader.disk
+    located, disk = _located(self, args, kwargs), self._parts.loader.disk
     if located is None:
         return False
     memory, key = located
@@ -461,7 +470,7 @@ def _invalidate_tag(self, tag, /):
 
 def _contains(self, /, *args, **kwargs):
     """Whether a call with these arguments would be a hit."""
-    located, disk = self.locate(*args, **kwargs), self._parts.loader.disk
+    located, disk = _located(self, args, kwargs), self._parts.loader.disk
     if located is None:
         return False
     memory, key = located
@@ -500,8 +509,8 @@ def cached_property(function=None, /, **options):
     Takes the options of `memoize`. `del instance.name` forgets the value; the property cannot be assigned to.
     """
     if function is None:
-        _check(memoize.__kwdefaults__ | options)
-        return lambda function: CachedProperty(memoize(function, **options))
+        decorate = memoize(**options)
+        return lambda function: CachedProperty(decorate(function))
     return CachedProperty(memoize(function, **options))
 
 

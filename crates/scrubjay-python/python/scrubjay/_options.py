@@ -3,10 +3,16 @@
 import copy as copying
 import datetime
 import math
+import numbers
 import random
+import sys
 
 from scrubjay._copy import freeze
+from scrubjay._native import ManualClock
 from scrubjay._weigh import weigh_entry
+
+# So that the weights of more entries than there is memory for can be added up.
+_HEAVIEST = 1 << 40
 
 
 class Keeping:
@@ -43,7 +49,7 @@ def seconds(name, value):
         return None
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}= is a number of seconds or a timedelta, not {type(value).__name__}")
     if math.isnan(value) or value < 0:
         raise ValueError(f"{name}= is a time to live and cannot be {value}")
@@ -58,7 +64,7 @@ def check_disk(options):
     if isinstance(version, bool) or not isinstance(version, (int, str, type(None))):
         raise TypeError(f"version= is an integer or a string, not {type(version).__name__}")
     if options["disk"] is None:
-        for name, absent in (("version", None), ("allow_pickle", False), ("classes", ())):
+        for name, absent in (("version", None), ("code", "source"), ("allow_pickle", False), ("classes", ())):
             if options.get(name, absent) != absent:
                 raise ValueError(f"{name}= is about what is on disk: it needs disk=")
 
@@ -67,14 +73,31 @@ def capacity(maxsize):
     """`maxsize` as the native memory takes it."""
     if maxsize is None:
         return None
-    if isinstance(maxsize, bool) or not isinstance(maxsize, int):
+    if isinstance(maxsize, bool) or not isinstance(maxsize, numbers.Integral):
         raise TypeError(f"maxsize= is an integer or None, not {type(maxsize).__name__}")
-    return max(maxsize, 0)
+    # No more than this can be counted.
+    return min(max(int(maxsize), 0), sys.maxsize)
+
+
+def check_clock(clock):
+    if not isinstance(clock, (ManualClock, type(None))):
+        raise TypeError(f"clock= is a scrubjay.ManualClock, not {type(clock).__name__}")
+
+
+def name_list(ignore):
+    """The names of parameters that are not part of the key."""
+    if isinstance(ignore, str):
+        return (ignore,)
+    if not hasattr(ignore, "__iter__"):
+        raise TypeError(f"ignore= is the name of a parameter or an iterable of names, not {ignore!r}")
+    return tuple(ignore)
 
 
 def tag_list(tags):
-    if isinstance(tags, str):
-        raise TypeError("tags= is an iterable of strings, or a function that returns one; not a single string")
+    """The tags of an iterable, as the user gave it or a function of the user's returned it."""
+    if isinstance(tags, str) or not hasattr(tags, "__iter__"):
+        given = f"a single string ({tags!r})" if isinstance(tags, str) else repr(tags)
+        raise TypeError(f"tags= is an iterable of strings, or a function that returns one; not {given}")
     tags = list(tags)
     for tag in tags:
         if not isinstance(tag, str):
@@ -100,9 +123,11 @@ def _weigher(weigh):
 
     def weigh_value(_parts, value):
         weight = weigh(value)
-        if isinstance(weight, bool) or not isinstance(weight, int) or weight < 0:
-            raise ValueError(f"weigh= returns a weight that is an integer of at least 0, not {weight!r}")
-        return weight
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Integral) or not 0 <= weight <= _HEAVIEST:
+            raise ValueError(
+                f"weigh= returns a weight that is an integer of at least 0 and at most {_HEAVIEST}, not {weight!r}"
+            )
+        return int(weight)
 
     return weigh_value
 
