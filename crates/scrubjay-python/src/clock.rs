@@ -8,6 +8,7 @@
     reason = "asks the kernel's coarse clock, which std does not offer"
 )]
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,9 +34,19 @@ impl ManualClock {
         Self::default()
     }
 
-    /// Moves the clock forward by so many seconds.
-    fn advance(&self, seconds: f64) {
-        self.now.fetch_add(nanoseconds(seconds), Ordering::SeqCst);
+    /// Moves the clock forward by so many seconds. It stops before the end of time.
+    fn advance(&self, seconds: f64) -> PyResult<()> {
+        if seconds.is_nan() || seconds < 0.0 {
+            return Err(PyValueError::new_err(format!(
+                "a clock is moved forward by a number of seconds, not by {seconds}"
+            )));
+        }
+        let moved = |now: Moment| Some(now.saturating_add(nanoseconds(seconds)).min(NEVER - 1));
+        // It never refuses.
+        let _ = self
+            .now
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, moved);
+        Ok(())
     }
 
     /// The seconds by which the clock was moved so far.

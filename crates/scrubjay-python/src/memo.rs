@@ -318,10 +318,10 @@ impl State {
         }
     }
 
-    /// Arguments with the unhashable ones replaced by their content. An exception other than `TypeError` stays.
+    /// Arguments with the unhashable ones replaced by their content. An exception that does not say that they are stays.
     #[cold]
     fn frozen(&self, parts: &[*mut ffi::PyObject]) -> Result<(Parts, Vec<Obj>), Raised> {
-        take_type_error()?;
+        take_refusal()?;
         let (mut hashable, mut owned) = (Parts::new(), Vec::new());
         for part in parts {
             // SAFETY: the caller keeps the parts alive.
@@ -329,7 +329,7 @@ impl State {
                 hashable.push(*part);
                 continue;
             }
-            take_type_error()?;
+            take_refusal()?;
             let frozen = call_with(&self.hooks.freeze, &[*part])?;
             hashable.push(frozen.as_ptr());
             owned.push(frozen);
@@ -407,11 +407,14 @@ fn make_key(call: &Call<'_>, missed: Option<Missed>) -> Result<Obj, Raised> {
     }
 }
 
-/// Clears a `TypeError`; any other exception stays.
-fn take_type_error() -> Result<(), Raised> {
+/// Clears the exception of a hash that there is none of: a `TypeError`, or the `ValueError` of a `memoryview`. Any other stays; a
+/// `ValueError` of the user's comes again where the content is looked at.
+fn take_refusal() -> Result<(), Raised> {
     // SAFETY: the thread is attached, and an exception is set.
     unsafe {
-        if ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) == 0 {
+        if ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) == 0
+            && ffi::PyErr_ExceptionMatches(ffi::PyExc_ValueError) == 0
+        {
             return Err(Raised);
         }
         ffi::PyErr_Clear();

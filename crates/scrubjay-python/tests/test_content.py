@@ -62,6 +62,9 @@ EQUAL = [
     lambda: collections.defaultdict(list, a=[1]),
     lambda: bytearray(b"abc"),
     lambda: memoryview(b"abcdef")[::2],
+    lambda: memoryview(bytearray(b"abcdef")),
+    lambda: memoryview(b"abcdefgh").cast("I"),
+    lambda: (1, memoryview(bytearray(b"abcdef"))),
     lambda: Point(1, [2]),
     lambda: [Point(1, {2: Point(3, None)})],
     lambda: Items([1, 2]),
@@ -141,6 +144,16 @@ def test_contents_are_never_equal_to_what_a_user_could_pass():
 def test_an_object_of_unknown_content_is_refused_with_a_way_out():
     with pytest.raises(TypeError, match=r"unhashable type: 'Unknown'.*pass key= .* or ignore="):
         fresh()(Unknown())
+
+
+def test_an_error_of_the_users_hash_reaches_the_caller():
+    class Odd:
+        def __hash__(self):
+            raise ValueError("odd")
+
+    for argument in (Odd(), [Odd()], (Odd(),), memoryview(bytearray(1))):
+        with pytest.raises(ValueError, match="odd"):
+            memoize(lambda a, b: a)(argument, Odd())
 
 
 def test_an_argument_that_contains_itself_is_refused():

@@ -1,5 +1,6 @@
 """Edited functions do not serve answers of their old selves; edits that change nothing cost nothing."""
 
+import contextlib
 import logging
 import textwrap
 import threading
@@ -180,6 +181,29 @@ def test_what_is_used_for_its_effect_only_is_no_part_of_the_name(tmp_path):
     assert make([], 0, threading.Lock(), logging.getLogger("a"))(1) == 1
     again = make([1, 2], 5, threading.RLock(), logging.getLogger("b"))
     assert again(1) == 1 and again.stats().loads == 0
+
+
+def test_what_fails_where_errors_are_caught_is_part_of_the_name(tmp_path):
+    def make(slots):
+        @memoize(disk=tmp_path)
+        def caught(n):
+            try:
+                slots[n] = n
+            except IndexError:
+                return "no slot"
+            return "slot"
+
+        @memoize(disk=tmp_path)
+        def suppressed(n):
+            with contextlib.suppress(ValueError):
+                slots.remove(n)
+                return "was there"
+            return "was not there"
+
+        return caught, suppressed
+
+    assert [memo(1) for memo in make([0, 1])] == ["slot", "was there"]
+    assert [memo(1) for memo in make([])] == ["no slot", "was not there"]
 
 
 def test_what_may_change_the_answer_in_another_way_is_part_of_the_name(tmp_path):

@@ -32,6 +32,14 @@ def test_keys_of_every_kind_come_back(cache, key):
     assert key in diskcache.Cache(cache.directory)
 
 
+def test_numbers_are_one_key_where_they_are_one_to_sqlite(cache):
+    cache[1], cache[2.0], cache[True], cache[1.5] = "int", "float", "bool", "half"
+    assert (cache[1.0], cache[2], cache[True], len(cache)) == ("int", "float", "bool", 4)
+    assert cache.incr(3.0) == 1 and cache.incr(3) == 2 and cache.delete(1.0) and 1 not in cache
+    cache[float("inf")] = "infinite"
+    assert cache[float("inf")] == "infinite"
+
+
 @pytest.mark.parametrize("length", [3 << 15, 3 << 10])
 def test_cull_brings_values_of_every_size_within_the_limit(cache, length):
     for key in range(40):

@@ -169,3 +169,22 @@ def test_what_is_no_error_of_the_function_is_not_remembered():
         with pytest.raises(KeyboardInterrupt):
             source.memo()
     assert source.runs == 2
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_a_manual_clock_is_moved_forward_only(seconds):
+    clock = ManualClock()
+    with pytest.raises(ValueError, match="moved forward"):
+        clock.advance(seconds)
+    assert clock.now() == 0
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf")])
+def test_a_manual_clock_that_is_at_its_end_stays_there(seconds):
+    clock = ManualClock()
+    cache = Cache(ttl=5, clock=clock)
+    cache["key"] = 1
+    clock.advance(1)
+    clock.advance(seconds)
+    clock.advance(seconds)
+    assert "key" not in cache

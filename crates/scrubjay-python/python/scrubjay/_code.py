@@ -48,6 +48,9 @@ def used_for_effect(code):
     if function is None:
         return frozenset()
     for_effect = {id(name) for node in ast.walk(function) for name in _used_by(node)}
+    # Whether it failed is something that the function gets to know.
+    guarded = [statement for node in ast.walk(function) if _goes_on_after_errors(node) for statement in node.body]
+    for_effect.difference_update(id(name) for statement in guarded for name in ast.walk(statement))
     names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
     return frozenset(code.co_freevars).difference(name.id for name in names if id(name) not in for_effect)
 
@@ -63,6 +66,13 @@ def _used_by(statement):
     else:
         used = []
     return [root for node in used if isinstance(root := _root(node), ast.Name)]
+
+
+def _goes_on_after_errors(node):
+    if isinstance(node, ast.With):
+        calls = [item.context_expr.func for item in node.items if isinstance(item.context_expr, ast.Call)]
+        return any("suppress" in (getattr(called, "id", None), getattr(called, "attr", None)) for called in calls)
+    return bool(getattr(node, "handlers", None))
 
 
 def _root(node):

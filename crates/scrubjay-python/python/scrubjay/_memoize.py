@@ -96,7 +96,9 @@ def _check(options):
 
 def _wrap(function, **options):
     if not callable(function):
-        raise TypeError(f"memoize needs a function, not {type(function).__name__}")
+        raise TypeError(
+            f"memoize needs a function, not {type(function).__name__}; options are given by name, as in @memoize(ttl=60)"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
             f"{_name(function)} is a generator function: a generator can be consumed once only, so remembering it "

@@ -231,7 +231,9 @@ class Cache:
     def _name(self, key):
         # A pickled key has no digest of its own to be signed with: those of one key must be equal.
         _, encoded = self._codec.encode(key, b"")
-        return key_digest(_NAMESPACE, encoded), encoded
+        # SQLite takes 1 and 1.0 for one key.
+        named = self._codec.encode(int(key), b"")[1] if type(key) is float and key.is_integer() else encoded
+        return key_digest(_NAMESPACE, named), encoded
 
     def __setitem__(self, key, value):
         self.set(key, value, retry=True)
