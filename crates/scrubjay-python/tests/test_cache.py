@@ -1,5 +1,6 @@
 """`Cache`: a mapping."""
 
+import collections
 import copy as copying
 import pickle
 from collections.abc import MutableMapping
@@ -118,6 +119,24 @@ def test_frozen_values_are_the_same_for_everyone_and_cannot_be_changed():
     assert frozen == {"a": (1, frozenset({2})), "b": b"x"} and cache["k"] is frozen
     with pytest.raises(TypeError):
         frozen["a"] = 1
+
+
+def test_the_mappings_and_named_tuples_of_the_library_are_frozen_too():
+    pair = collections.namedtuple("pair", "a b")
+    ordered, counted = collections.OrderedDict(b=[1], a=2), collections.Counter("aab")
+    made = [ordered, counted, collections.defaultdict(list, a=[1]), pair([1], 2)]
+    cache = Cache(copy="freeze")
+    first, second, third, fourth = cache.get_or_compute("k", lambda: made)
+    assert first == collections.OrderedDict(b=(1,), a=2) and list(first) == ["b", "a"]
+    assert second == counted and second["c"] == 0 and third == {"a": (1,)}
+    assert fourth == pair((1,), 2) and type(fourth) is pair
+    for frozen in first, second, third:
+        with pytest.raises(TypeError):
+            frozen["x"] = 1
+        with pytest.raises(AttributeError):
+            frozen.clear()
+    with pytest.raises(KeyError):
+        third["b"]
 
 
 def test_a_value_that_cannot_be_copied_is_handed_out_and_not_kept():
