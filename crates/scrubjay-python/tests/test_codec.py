@@ -10,6 +10,8 @@ import math
 import pathlib
 import pickle
 import random
+import sys
+import types
 import uuid
 
 import pytest
@@ -23,6 +25,16 @@ DIGEST = bytes(32)
 class Point:
     x: int
     y: object = None
+
+
+@dataclasses.dataclass
+class Partial:
+    x: int
+    count: int = dataclasses.field(default=3, init=False)
+    note: str = dataclasses.field(default="", init=False)
+
+    def __post_init__(self):
+        self.note = "made"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +211,58 @@ def test_a_cycle_is_not_stored():
     cycle.append(cycle)
     with pytest.raises(Unstorable, match="contains itself"):
         round_trip(cycle)
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("@dataclass\nclass Shape:\n a: int", "@dataclass\nclass Shape:\n a: int\n b: int"),
+        ("@dataclass\nclass Shape:\n a: int", "@dataclass\nclass Shape:\n a: int\n b: int = 2"),
+        (
+            "@dataclass\nclass Shape:\n a: int",
+            "@dataclass\nclass Shape:\n a: int\n b: list = field(default_factory=list)",
+        ),
+        ("class Shape(NamedTuple):\n a: int\n b: int = 2", "class Shape(NamedTuple):\n b: int\n a: int = 1"),
+        ("class Shape(NamedTuple):\n a: int\n b: int = 2", "class Shape(NamedTuple):\n a: int\n c: int = 3"),
+        ("class Shape(BaseModel):\n a: int", "class Shape(BaseModel):\n a: int\n b: int = 2"),
+        ("class Shape(BaseModel):\n a: int", "class Shape(BaseModel):\n a: int\n b: int"),
+    ],
+)
+def test_an_object_of_before_its_class_had_other_fields_does_not_come_back(before, after, is_listed, monkeypatch):
+    module = types.ModuleType("shapes")
+    monkeypatch.setitem(sys.modules, "shapes", module)
+    names = "from dataclasses import dataclass, field\nfrom typing import NamedTuple\n"
+    if "BaseModel" in before:
+        pytest.importorskip("pydantic")
+        names += "from pydantic import BaseModel\n"
+    exec(names + before, vars(module))
+
+    def codec():
+        return Codec(classes=[module.Shape] if is_listed or "BaseModel" in before else ())
+
+    encoded = codec().encode([module.Shape(a=1)], DIGEST)
+    assert codec().decode(*encoded, DIGEST) == [module.Shape(a=1)]
+    exec(names + after, vars(module))
+    with pytest.raises(ValueError, match="shapes:Shape"):
+        codec().decode(*encoded, DIGEST)
+
+
+def test_a_model_of_a_trusted_package_need_not_have_all_its_fields(monkeypatch):
+    pydantic = pytest.importorskip("pydantic")
+    module = types.ModuleType("trusted")
+    monkeypatch.setitem(sys.modules, "trusted", module)
+    module.Message = pydantic.create_model("Message", __module__="trusted", text=(str, ...), audio=(str, None))
+    message = module.Message.model_construct()
+    del message.audio
+    restored = round_trip(message, packages=["trusted"])
+    assert type(restored) is module.Message and not hasattr(restored, "audio") and not hasattr(restored, "text")
+
+
+def test_what_a_dataclass_need_not_hold_is_not_missed():
+    point = Partial(1)
+    del point.__dict__["note"]
+    assert round_trip([point, Partial(2)]) == [point, Partial(2)]
 
 
 def test_restoring_runs_no_code_of_the_class():

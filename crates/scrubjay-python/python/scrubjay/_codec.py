@@ -8,6 +8,7 @@ signed with a key that is not in the store.
 """
 
 import collections
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -108,7 +109,7 @@ class Codec:
         if isinstance(value, enum.Enum) and kind.__members__.get(value.name) is value:
             return "enum", value.name
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
-            return "namedtuple", tuple(value)
+            return "record", dict(zip(kind._fields, value, strict=True))
         if _is_model(kind) and self._allows(name):
             return "model", value.__getstate__()
         return None, None
@@ -127,11 +128,26 @@ class Codec:
             if known is not None:
                 return known(state)
             form, _, name = name.partition(":")
-            return _RESTORE_AS[form](self._find(name), state)
+            kind = self._find(name)
+            lacking = self._lacking(form, name, kind, state)
+            if not lacking:
+                return _RESTORE_AS[form](kind, state)
         except ValueError:
             raise
         except Exception as error:
             raise ValueError(f"a stored value cannot come back: {name}: {error}") from error
+        raise ValueError(f"a stored {name} is of before its class had {', '.join(lacking)}")
+
+    def _lacking(self, form, name, kind, state):
+        """The fields that a class has and the state of an object has not, because it was stored before."""
+        if dataclasses.is_dataclass(kind):
+            # What is never set may have a value all the same, its class's.
+            needed = (each for each in dataclasses.fields(kind) if each.init or each.default is dataclasses.MISSING)
+            return [each.name for each in needed if each.name not in state]
+        # Packages make some of theirs without all fields, and take others away.
+        if form == "model" and name in self._classes:
+            return [each for each in kind.__pydantic_fields__ if each not in state["__dict__"]]
+        return []
 
     def find_allowed(self, name):
         """A class by its name, `module:qualname`, if it is one that had to be allowed and was."""
@@ -210,10 +226,10 @@ def _restore_enum(cls, name):
     return cls.__members__[name]
 
 
-def _restore_namedtuple(cls, items):
-    if not issubclass(cls, tuple) or len(items) != len(cls._fields):
-        raise ValueError(f"{_name_of(cls)} is not a named tuple of {len(items)} fields")
-    return tuple.__new__(cls, items)
+def _restore_record(cls, state):
+    if not issubclass(cls, tuple) or tuple(state) != cls._fields:
+        raise ValueError(f"{_name_of(cls)} is not a named tuple of {', '.join(state)}")
+    return tuple.__new__(cls, state.values())
 
 
 def _restore_model(cls, state):
@@ -228,7 +244,7 @@ def _restore_model(cls, state):
 _RESTORE_AS = {
     "dataclass": _restore_dataclass,
     "enum": _restore_enum,
-    "namedtuple": _restore_namedtuple,
+    "record": _restore_record,
     "model": _restore_model,
     "object": _restore_object,
 }
