@@ -32,6 +32,12 @@ def test_keys_of_every_kind_come_back(cache, key):
     assert key in diskcache.Cache(cache.directory)
 
 
+def test_a_value_that_is_refused_is_told_how_it_could_be_stored(cache):
+    for key, value in ("key", object()), (("key", object()), 1):
+        with pytest.raises(TypeError, match="object is not a type that can be stored; .*allow_pickle=True"):
+            cache[key] = value
+
+
 def test_numbers_are_one_key_where_they_are_one_to_sqlite(cache):
     cache[1], cache[2.0], cache[True], cache[1.5] = "int", "float", "bool", "half"
     assert (cache[1.0], cache[2], cache[True], len(cache)) == ("int", "float", "bool", 4)

@@ -4,7 +4,7 @@ from collections.abc import ItemsView, MutableMapping, ValuesView
 
 from scrubjay import _native
 from scrubjay._load import Loader
-from scrubjay._options import Keeping, capacity, check_clock, seconds, tag_list
+from scrubjay._options import STORING_ADVICE, Keeping, capacity, check_clock, seconds, tag_list
 from scrubjay._stats import stats_of
 
 _MISSING = object()
@@ -72,7 +72,7 @@ class Cache(MutableMapping):
     def _codec(self):
         from scrubjay._codec import Codec
 
-        return Codec(**self._codec_options)
+        return Codec(**self._codec_options, advice=STORING_ADVICE)
 
     # Lookups
 

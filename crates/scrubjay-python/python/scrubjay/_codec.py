@@ -40,10 +40,11 @@ class Codec:
 
     `classes` may come back although they are neither dataclasses nor enums nor named tuples; so may the pydantic models
     of the `packages` named. With `listed_only`, dataclasses, enums and named tuples must be among the classes too. With `allow_pickle`, what is still unknown is pickled, and signed with the key in `key_file`,
-    which is made if it is not there (default: `scrubjay/pickle.key` in the user's data folder).
+    which is made if it is not there (default: `scrubjay/pickle.key` in the user's data folder). `advice` says which options of
+    the codec's user help where a type is not known.
     """
 
-    def __init__(self, *, classes=(), packages=(), listed_only=False, allow_pickle=False, key_file=None):
+    def __init__(self, *, classes=(), packages=(), listed_only=False, allow_pickle=False, key_file=None, advice=""):
         classes = tuple(classes) if hasattr(classes, "__iter__") else (classes,)
         if not all(isinstance(cls, type) for cls in classes):
             raise TypeError(f"classes= are classes whose objects may be read, not {classes!r}")
@@ -52,6 +53,7 @@ class Codec:
         self._listed_only = listed_only
         self._key_file = _default_key_file() if key_file is None else os.fspath(key_file)
         self._allow_pickle = allow_pickle
+        self._advice = advice
 
     def encode(self, value, digest):
         """`(codec, payload)` for a value under this digest. Raises `Unstorable`."""
@@ -60,7 +62,8 @@ class Codec:
         except Exception as error:
             # Whatever the value's own code raised while it was taken apart.
             if not self._allow_pickle:
-                raise Unstorable(str(error)) from error
+                advice = self._advice if isinstance(error, Unstorable) else ""
+                raise Unstorable(f"{error}{advice}") from error
         try:
             pickled = pickle.dumps(value)
         except Exception as error:

@@ -10,7 +10,7 @@ from scrubjay import _native
 from scrubjay._content import content
 from scrubjay._load import Loader
 from scrubjay._lru import CacheInfo
-from scrubjay._options import Keeping, capacity, check_clock, check_disk, name_list
+from scrubjay._options import STORING_ADVICE, Keeping, capacity, check_clock, check_disk, name_list
 from scrubjay._stats import stats_of
 from scrubjay._warn import warn_once
 
@@ -154,7 +154,7 @@ def _disk_below(function, parts):
     return DiskTier(
         Folder(options["disk"]),
         Origin.of(function, options["version"], options["code"]),
-        Codec(classes=options["classes"], allow_pickle=options["allow_pickle"]),
+        Codec(classes=options["classes"], allow_pickle=options["allow_pickle"], advice=STORING_ADVICE),
         parts.loader.keeping,
         parts.all_memories,
         names=names,

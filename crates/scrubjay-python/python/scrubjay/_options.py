@@ -79,6 +79,10 @@ def capacity(maxsize):
     return min(max(int(maxsize), 0), sys.maxsize)
 
 
+# What to do about results that the codec does not know.
+STORING_ADVICE = "; classes= names classes that may be stored, and allow_pickle=True pickles what is left"
+
+
 def check_clock(clock):
     if not isinstance(clock, (ManualClock, type(None))):
         raise TypeError(f"clock= is a scrubjay.ManualClock, not {type(clock).__name__}")

@@ -73,7 +73,8 @@ class Cache:
         self._directory = os.path.expandvars(os.path.expanduser(directory))
         self._timeout = timeout
         self._pickle = allow_pickle, key_file
-        self._codec = Codec(allow_pickle=allow_pickle, key_file=key_file)
+        advice = "; Cache(…, allow_pickle=True) stores it pickled, and signed with a key of yours"
+        self._codec = Codec(allow_pickle=allow_pickle, key_file=key_file, advice=advice)
         self._hits, self._misses = Counter(), Counter()
         self._opened = None
         self._kept = Settings(self._directory)
