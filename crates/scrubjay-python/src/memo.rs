@@ -318,7 +318,7 @@ impl State {
         }
     }
 
-    /// Arguments with the unhashable ones replaced by their content. An exception that does not say that they are stays.
+    /// Arguments with the unhashable ones replaced by their content. An exception that says something else stays.
     #[cold]
     fn frozen(&self, parts: &[*mut ffi::PyObject]) -> Result<(Parts, Vec<Obj>), Raised> {
         take_refusal()?;
@@ -407,8 +407,8 @@ fn make_key(call: &Call<'_>, missed: Option<Missed>) -> Result<Obj, Raised> {
     }
 }
 
-/// Clears the exception of a hash that there is none of: a `TypeError`, or the `ValueError` of a `memoryview`. Any other stays; a
-/// `ValueError` of the user's comes again where the content is looked at.
+/// Clears the exception of a hash that there is none of: a `TypeError`, or the `ValueError` of a `memoryview`. Any
+/// other stays; a `ValueError` of the user's comes again where the content is looked at.
 fn take_refusal() -> Result<(), Raised> {
     // SAFETY: the thread is attached, and an exception is set.
     unsafe {

@@ -40,8 +40,8 @@ class Codec:
 
     `classes` may come back although they are neither dataclasses nor enums nor named tuples; so may the pydantic models
     of the `packages` named. With `listed_only`, dataclasses, enums and named tuples must be among the classes too. With `allow_pickle`, what is still unknown is pickled, and signed with the key in `key_file`,
-    which is made if it is not there (default: `scrubjay/pickle.key` in the user's data folder). `advice` says which options of
-    the codec's user help where a type is not known.
+    which is made if it is not there (default: `scrubjay/pickle.key` in the user's data folder). `advice` says which
+    options of the codec's user help where a type is not known.
     """
 
     def __init__(self, *, classes=(), packages=(), listed_only=False, allow_pickle=False, key_file=None, advice=""):

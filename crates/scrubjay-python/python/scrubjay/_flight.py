@@ -70,7 +70,7 @@ class Flight(_native.Flight):
         return self._loop is not None and not self._loop.is_running()
 
     def wait(self, timeout=None):
-        """Wait until it landed or is stranded. False, at once, if that would be for ever, and False after `timeout` seconds."""
+        """Wait until it landed or is stranded. False, at once, if that would be for ever; False after `timeout` seconds."""
         if self.thread == threading.get_ident():
             # Its leader is further up this thread's stack, or a task of the loop that this thread would block.
             return False

@@ -312,8 +312,8 @@ class Loader:
 
 
 def _can_be_consumed_once(kind):
-    """Whether the first who uses an object of a type leaves nothing for others, and it is of no other use: coroutines, and
-    the iterators of Python itself. A file or a cursor may be what a program wants to have once."""
+    """Whether the first who uses an object of a type leaves nothing for others, and it is of no other use: coroutines,
+    and the iterators of Python itself. A file or a cursor may be what a program wants to have once."""
     if kind.__module__ == "itertools":
         return kind not in (itertools.count, itertools.cycle)
     is_iterator = hasattr(kind, "__next__") or kind in (types.CoroutineType, types.AsyncGeneratorType)
