@@ -222,9 +222,12 @@ impl Job {
         // Somebody may have stored the answer between our lookup and our lead.
         if !self.force
             && let Some((record, Use::Fresh)) = self.stored()
-            && let Some(answer) = self.replay(record, printer, Source::Hit)?
         {
-            return Ok(answer);
+            // A failure is withheld like one of our own.
+            printer.muted &= self.silent || record.head.is_failure;
+            if let Some(answer) = self.replay(record, printer, Source::Hit)? {
+                return Ok(answer);
+            }
         }
         Ok(Leader::new(self, lead, printer).run()?.into())
     }
@@ -245,31 +248,22 @@ impl Job {
         Ok(Leader::without_store(self, printer).run()?.into())
     }
 
-    /// With a stale answer in hand nothing was printed yet: prints the new one, or the stale one if it failed.
+    /// With a stale answer in hand nothing of a failure was printed: prints the stale answer instead.
     fn choose(&self, answer: &mut Answer, fallback: Record) -> io::Result<()> {
-        let mut printer = Printer::new(false);
-        let newest = self.store.get(&self.key.digest);
-        let chosen = if answer.exit.is_success() {
-            newest.unwrap_or(fallback)
-        } else {
-            fallback
-        };
-        if !answer.exit.is_success() {
-            complain(&format!(
-                "the command failed with {}; its last good answer follows",
-                answer.exit
-            ));
+        if answer.exit.is_success() || answer.interrupted {
+            return Ok(());
         }
-        if let Some(replayed) = self.replay(chosen, &mut printer, Source::StaleIfError)? {
-            if answer.exit.is_success() {
-                answer.exit = replayed.exit;
-            } else {
-                let not_stored = answer.not_stored.take();
-                *answer = Answer {
-                    not_stored,
-                    ..replayed
-                };
-            }
+        complain(&format!(
+            "the command failed with {}; its last good answer follows",
+            answer.exit
+        ));
+        let mut printer = Printer::new(false);
+        if let Some(replayed) = self.replay(fallback, &mut printer, Source::StaleIfError)? {
+            let not_stored = answer.not_stored.take();
+            *answer = Answer {
+                not_stored,
+                ..replayed
+            };
         }
         Ok(())
     }

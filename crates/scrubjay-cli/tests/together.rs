@@ -308,3 +308,73 @@ fn a_stale_answer_stands_in_for_a_failure_and_nothing_of_the_failure_is_printed(
     );
     assert_eq!(place.runs(), 2);
 }
+
+const OR_STALE: [&str; 7] = [
+    "run",
+    "--ttl",
+    "0s",
+    "--stale-if-error",
+    "1h",
+    "--out",
+    "made",
+];
+
+#[test]
+fn a_success_that_is_not_stored_is_printed_and_no_older_answer_in_its_place() {
+    let place = Place::new();
+    place.counted("work", "wc -l < runs; test -e idle || touch made");
+    let run = [&OR_STALE[..], &["--", "./work"]].concat();
+    assert_eq!(stdout(&place.scrubjay(&run)).trim(), "1");
+    place.write("idle", "");
+    std::fs::remove_file(place.path("made")).unwrap();
+    let output = place.scrubjay(&run);
+    assert_eq!(
+        (stdout(&output).trim(), stderr(&output)),
+        ("2", ""),
+        "what `--out` names was not made, so the answer is not stored"
+    );
+    assert_eq!(stdout(&place.scrubjay(&run)).trim(), "3");
+}
+
+#[test]
+fn a_waiter_prints_a_success_that_is_not_stored_and_no_older_answer_in_its_place() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted(
+        "work",
+        "wc -l < runs; test ! -e idle || read _ < gate; test -e idle || touch made",
+    );
+    let run = [&OR_STALE[..], &["--", "./work"]].concat();
+    assert_eq!(stdout(&place.scrubjay(&run)).trim(), "1");
+    place.write("idle", "");
+    std::fs::remove_file(place.path("made")).unwrap();
+    let leader = place.start(&run);
+    let gate = place.gate("gate");
+    let waiter = place.start(&run);
+    waiter.wait_for_live_file();
+    drop(gate);
+    for running in [leader, waiter] {
+        let output = running.end();
+        assert_eq!((stdout(&output).trim(), stderr(&output)), ("2", ""));
+    }
+    assert_eq!(place.runs(), 2);
+}
+
+#[test]
+fn an_interrupted_run_prints_no_stale_answer_and_ends_by_the_signal() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted(
+        "work",
+        "echo answer; touch made; test ! -e slow || { echo > gate; read _ < gate; }",
+    );
+    let run = [&OR_STALE[..], &["--", "./work"]].concat();
+    place.scrubjay(&run);
+    place.write("slow", "");
+    let running = place.start(&run);
+    let began = std::fs::read_to_string(place.path("gate")).unwrap();
+    assert_eq!(began, "\n");
+    running.signal("INT");
+    let output = running.end();
+    assert_eq!((stdout(&output), output.status.signal()), ("", Some(2)));
+}

@@ -53,6 +53,8 @@ pub struct Answer {
     pub source: Source,
     /// What the run took that brought it.
     pub cost: Duration,
+    /// Somebody wanted the run to end that brought it.
+    pub interrupted: bool,
     pub not_stored: Option<String>,
 }
 
@@ -62,6 +64,7 @@ impl Answer {
             exit,
             source,
             cost,
+            interrupted: false,
             not_stored: None,
         }
     }
@@ -117,6 +120,7 @@ impl From<Outcome> for Answer {
             exit: outcome.exit,
             source: Source::Miss,
             cost: outcome.cost,
+            interrupted: outcome.interrupted,
             not_stored: outcome.not_stored,
         }
     }

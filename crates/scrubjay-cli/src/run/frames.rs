@@ -193,6 +193,10 @@ impl<R: Read> FrameReader<R> {
         }
     }
 
+    pub fn get_ref(&self) -> &R {
+        &self.from
+    }
+
     /// How many frames were handed out.
     pub fn position(&self) -> u64 {
         self.frames

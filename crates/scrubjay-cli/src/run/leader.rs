@@ -3,7 +3,7 @@
 //! Invariant: a run is stored only whole, and only if nothing that its key names changed meanwhile. Whoever waits sees the
 //! last frame only then too; a run that was interrupted or could not be kept has none, so a waiter begins again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use scrubjay::disk::{Codec, Fence, LARGE, Lead, NewRecord};
 use super::artefact;
 use super::child::{self, Child, Ready};
 use super::cycle::LEADING;
-use super::frames::{Exit, Frame, Stream};
+use super::frames::{Exit, Frame, FrameReader, Stream};
 use super::live::{self, Live, Start, Started};
 use super::printer::{Printer, Stop, target};
 use super::{Job, replay};
@@ -43,6 +43,8 @@ pub struct Outcome {
     pub exit: Exit,
     /// What it took.
     pub cost: Duration,
+    /// Somebody wanted it to end.
+    pub interrupted: bool,
     pub not_stored: Option<String>,
 }
 
@@ -52,6 +54,8 @@ impl<'a> Leader<'a> {
         let start = Start::now(&job.function.name, &job.key.facts.command);
         let live = Live::create(&job.store, &job.key.digest, &start);
         let live = live.inspect_err(warn_not_kept).ok();
+        // What is not kept cannot be printed later.
+        printer.muted &= live.is_some() || job.silent;
         let fence = job.store.fence();
         let lead = live.is_some().then_some(lead);
         Self {
@@ -83,14 +87,35 @@ impl<'a> Leader<'a> {
         self.pump(&mut child)?;
         let (exit, _) = child.ended.expect("pumping ends after the command");
         let cost = self.began.elapsed();
-        if child.interrupted {
+        let interrupted = child.interrupted;
+        let withheld = self.withheld(exit)?;
+        let not_stored = if interrupted {
             self.give_up();
-            return Ok(Outcome {
-                exit,
-                cost,
-                not_stored: Some("it was interrupted".into()),
-            });
+            Some("it was interrupted".into())
+        } else {
+            self.finish(exit, cost)?
+        };
+        if let Some(mut frames) = withheld {
+            self.printer.muted = false;
+            replay::output(&mut frames, self.printer)?;
         }
+        Ok(Outcome {
+            exit,
+            cost,
+            interrupted,
+            not_stored,
+        })
+    }
+
+    /// What a run printed that succeeded though nothing of it was to be seen before its end.
+    fn withheld(&self, exit: Exit) -> io::Result<Option<FrameReader<File>>> {
+        let is_wanted = self.printer.muted && !self.job.silent && exit.is_success();
+        let kept = self.live.as_ref().filter(|_| is_wanted);
+        kept.map(Live::read).transpose()
+    }
+
+    /// Keeps and stores a run that ended by itself; says why not, if it is not stored.
+    fn finish(&mut self, exit: Exit, cost: Duration) -> io::Result<Option<String>> {
         let mut not_stored = self.keep_artefacts(exit).err();
         if let Some(live) = &mut self.live
             && let Err(error) = live.frames.write(Frame::End(exit))
@@ -103,11 +128,7 @@ impl<'a> Leader<'a> {
         if not_stored.is_none() {
             not_stored = self.store(exit, cost).err().map(|error| error.to_string());
         }
-        Ok(Outcome {
-            exit,
-            cost,
-            not_stored,
-        })
+        Ok(not_stored)
     }
 
     fn spawn(&self) -> io::Result<Child> {

@@ -4,7 +4,7 @@
 //! under a new inode, so whoever has the file of a leader that died still has it as it was.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -162,6 +162,13 @@ impl Watched {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Its frames, from the first one again. What was read so far is at its end.
+    pub fn reread(&self) -> io::Result<FrameReader<File>> {
+        let mut file = self.frames.get_ref().try_clone()?;
+        file.rewind()?;
+        Ok(FrameReader::new(file))
     }
 
     /// Whether another leader has begun another file.

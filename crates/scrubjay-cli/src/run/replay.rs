@@ -7,11 +7,13 @@ use super::artefact::Restorer;
 use super::frames::{Exit, Frame, FrameReader, Trouble};
 use super::printer::{Printer, Stop};
 
-/// Prints the output in `frames`, as far as there are frames.
+/// Prints the output in `frames`, to the end of the run or as far as there are frames.
 pub fn output<R: Read>(frames: &mut FrameReader<R>, printer: &mut Printer) -> io::Result<()> {
     while let Some(frame) = frames.next().map_err(io::Error::other)? {
-        if let Frame::Output(stream, bytes) = frame {
-            printer.print(stream, bytes)?;
+        match frame {
+            Frame::Output(stream, bytes) => printer.print(stream, bytes)?,
+            Frame::End(_) => break,
+            Frame::Start(_) | Frame::Made(_) | Frame::Content(_) => {}
         }
     }
     Ok(())

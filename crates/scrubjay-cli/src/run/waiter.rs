@@ -3,6 +3,7 @@
 //! Invariant: a waiter waits for a living leader only. The kernel frees the lead of one that dies, and whoever gets it
 //! first has at most a look back to make sure that the run did not end in between.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -12,10 +13,10 @@ use scrubjay::disk::Lead;
 
 use super::Job;
 use super::cycle::Wait;
-use super::frames::Exit;
+use super::frames::{Exit, FrameReader};
 use super::live::{self, Watched};
 use super::printer::Printer;
-use super::replay::{Broken, Replay};
+use super::replay::{self, Broken, Replay};
 
 const SHORTEST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -101,7 +102,11 @@ impl Waiter<'_> {
         };
         let before = watched.frames.position();
         match self.replay.advance(&mut watched.frames) {
-            Ok(Some(exit)) => Ok(Progress::Ended(exit)),
+            Ok(Some(exit)) => {
+                let frames = watched.reread()?;
+                self.print_withheld(exit, frames)?;
+                Ok(Progress::Ended(exit))
+            }
             Ok(None) if watched.frames.position() > before => Ok(Progress::Some),
             Ok(None) => Ok(Progress::None),
             Err(Broken::Differs) => {
@@ -113,5 +118,14 @@ impl Waiter<'_> {
             // Not readable now; the answer will be in the store, or the lead will be free.
             Err(Broken::Damaged(_)) => Ok(Progress::None),
         }
+    }
+    /// Prints a run that succeeded though nothing of it was to be seen before its end.
+    fn print_withheld(&mut self, exit: Exit, mut frames: FrameReader<File>) -> io::Result<()> {
+        let printer = self.replay.printer();
+        if !printer.muted || self.job.silent || !exit.is_success() {
+            return Ok(());
+        }
+        printer.muted = false;
+        replay::output(&mut frames, printer)
     }
 }
