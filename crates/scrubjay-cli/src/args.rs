@@ -109,7 +109,7 @@ Examples:
   echo 'some text' | scrubjay run --stdin -- ./translate";
 
 const RUN_NOTES: &str = "\
-The answer is remembered under: the command and its arguments, the executable file itself, the working
+The answer is remembered under: the command and its arguments, the executable's path and content, the working
 directory (unless --any-cwd), what --dep and --env name, standard input with --stdin, and the paths of --out.
 The command reads an empty standard input unless --stdin is given.
 

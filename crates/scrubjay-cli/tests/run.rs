@@ -151,6 +151,25 @@ fn an_edited_script_is_another_function() {
 }
 
 #[test]
+fn an_equal_file_in_another_place_is_another_function() {
+    let place = Place::new();
+    let tool = |name: &str| {
+        place.script(&format!("{name}/tool"), "cat ${0%/*}/config");
+        place.write(&format!("{name}/config"), name);
+        let path = std::env::var("PATH").unwrap();
+        let mut command = place.command(&["run", "--", "tool"]);
+        command.env("PATH", format!("{}:{path}", place.path(name).display()));
+        command
+    };
+    for _ in 0..2 {
+        for name in ["one", "other"] {
+            assert_eq!(stdout(&tool(name).output().unwrap()), name);
+        }
+    }
+    assert_eq!(place.keys().len(), 2);
+}
+
+#[test]
 fn each_kind_of_dependency_makes_a_new_key_when_it_changes() {
     let place = Place::new();
     place.counted("work", "true");

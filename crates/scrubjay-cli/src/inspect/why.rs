@@ -78,7 +78,11 @@ fn named(facts: &Facts) -> Vec<(String, String)> {
     let mut named: Vec<(String, String)> = arguments
         .map(|(number, argument)| (format!("argument {number}"), argument.clone()))
         .collect();
-    named.push(("executable".to_owned(), facts.executable.state.clone()));
+    named.push(("executable".to_owned(), facts.executable.of.clone()));
+    named.push((
+        "executable's content".to_owned(),
+        facts.executable.state.clone(),
+    ));
     let directory = facts.directory.iter();
     named.extend(directory.map(|path| ("directory".to_owned(), path.clone())));
     let stdin = facts.stdin.iter();

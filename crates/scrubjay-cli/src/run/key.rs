@@ -16,7 +16,7 @@ use super::program;
 use crate::args::KeyOptions;
 
 /// Changes whenever the same facts are encoded in another way.
-const ENCODING: &str = "scrubjay run 1";
+const ENCODING: &str = "scrubjay run 2";
 
 /// A fact that may change between two runs: what was looked at, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +154,7 @@ impl Subject {
         encoder = encoder
             .bytes(directory)
             .str(stdin.as_deref().unwrap_or(""))
+            .bytes(self.program.as_os_str().as_bytes())
             .str(&states[0].state);
         encoder = encoder.u64(self.dependencies.len() as u64);
         for (dependency, found) in self.dependencies.iter().zip(&states[1..]) {
