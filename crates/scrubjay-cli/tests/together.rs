@@ -200,6 +200,42 @@ fn an_interrupted_run_without_waiters_leaves_nothing() {
 }
 
 #[test]
+fn waiters_get_a_file_whole_though_the_leader_was_killed_while_it_kept_it() {
+    let place = Place::new();
+    place.counted("work", "echo made; truncate -s 64M made");
+    let work = place.path("work").display().to_string();
+    let run = ["run", "--any-cwd", "--out", "made", "--", &work];
+    let start = |name: &str| {
+        std::fs::create_dir(place.path(name)).unwrap();
+        let mut command = place.command(&run);
+        place.start_as(command.current_dir(place.path(name)))
+    };
+    let mut leader = start("leader");
+    assert_eq!(leader.line(), "made\n");
+    let waiters = ["one", "other"].map(|name| (name, start(name)));
+    for (name, waiter) in &waiters {
+        let restored = format!("{name}/made.scrubjay-{}", waiter.child.id());
+        // It may be too late to see the beginning; then the file is there, whole.
+        while !place.path(&restored).exists() && !place.path(&format!("{name}/made")).exists() {
+            std::thread::yield_now();
+        }
+    }
+    leader.signal("KILL");
+    leader.end();
+    for (name, waiter) in waiters {
+        let output = waiter.end();
+        assert_eq!(
+            (stdout(&output), output.status.code()),
+            ("made\n", Some(0)),
+            "{}",
+            stderr(&output)
+        );
+        let made = std::fs::metadata(place.path(&format!("{name}/made"))).unwrap();
+        assert_eq!(made.len(), 64 << 20);
+    }
+}
+
+#[test]
 fn a_run_begun_again_that_prints_something_else_is_said_to() {
     let place = Place::new();
     place.fifo("gate1");

@@ -107,7 +107,12 @@ fn capture_file<W: Write>(path: &Path, mode: u32, frames: &mut FrameWriter<W>) -
     Ok(())
 }
 
-/// Puts back what frames announce and contain.
+/// The frames are at fault, not what is done with them.
+fn damaged(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
+/// Puts back what frames announce and contain. An error of the kind `InvalidData` says that these are not what a run made.
 #[derive(Debug)]
 pub struct Restorer<'a> {
     allowed: &'a [PathBuf],
@@ -136,11 +141,16 @@ impl<'a> Restorer<'a> {
         }
     }
 
+    /// The next frames are the first ones of another run.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.allowed);
+    }
+
     pub fn announce(&mut self, payload: &[u8]) -> io::Result<()> {
         self.finish_file()?;
         let made: Made = serde_json::from_slice(payload)?;
         if !self.is_allowed(&made.path) {
-            return Err(io::Error::other(format!(
+            return Err(damaged(format!(
                 "{} was not asked for",
                 made.path.display()
             )));
@@ -176,9 +186,9 @@ impl<'a> Restorer<'a> {
         let file = self
             .file
             .as_mut()
-            .ok_or_else(|| io::Error::other("content of no file"))?;
+            .ok_or_else(|| damaged("content of no file"))?;
         let left = file.missing.checked_sub(bytes.len() as u64);
-        file.missing = left.ok_or_else(|| io::Error::other("more content than announced"))?;
+        file.missing = left.ok_or_else(|| damaged("more content than announced"))?;
         file.hasher.update(bytes);
         file.temporary
             .as_mut()
@@ -202,10 +212,7 @@ impl<'a> Restorer<'a> {
             return fs::set_permissions(&file.path, Permissions::from_mode(file.mode));
         };
         let moved = match is_whole {
-            false => Err(io::Error::other(format!(
-                "{} is stored damaged",
-                file.path.display()
-            ))),
+            false => Err(damaged(format!("{} is not whole", file.path.display()))),
             true => fs::set_permissions(&temporary, Permissions::from_mode(file.mode))
                 .and_then(|()| fs::rename(&temporary, &file.path)),
         };

@@ -30,6 +30,15 @@ pub enum Broken {
     Io(io::Error),
 }
 
+impl Broken {
+    fn restoring(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Broken::Damaged(Trouble::Io(error)),
+            _ => Broken::Io(error),
+        }
+    }
+}
+
 impl From<Stop> for Broken {
     fn from(stop: Stop) -> Self {
         match stop {
@@ -58,6 +67,18 @@ impl<'a> Replay<'a> {
         self.printer
     }
 
+    /// The next frames are the first ones of another run.
+    pub fn restart(&mut self) {
+        self.restorer.restart();
+        self.printer.restart();
+    }
+
+    /// The next frames are the first ones of a run that printed something else; it is printed from its beginning.
+    pub fn begin_anew(&mut self) {
+        self.restorer.restart();
+        self.printer.begin_anew();
+    }
+
     /// Goes on as far as `frames` has any; gives the end if it is reached.
     pub fn advance<R: Read>(
         &mut self,
@@ -67,10 +88,10 @@ impl<'a> Replay<'a> {
             match frame {
                 Frame::Start(_) => {}
                 Frame::Output(stream, bytes) => self.printer.print(stream, bytes)?,
-                Frame::Made(what) => self.restorer.announce(what).map_err(Broken::Io)?,
-                Frame::Content(bytes) => self.restorer.content(bytes).map_err(Broken::Io)?,
+                Frame::Made(what) => self.restorer.announce(what).map_err(Broken::restoring)?,
+                Frame::Content(bytes) => self.restorer.content(bytes).map_err(Broken::restoring)?,
                 Frame::End(exit) => {
-                    self.restorer.finish().map_err(Broken::Io)?;
+                    self.restorer.finish().map_err(Broken::restoring)?;
                     self.printer.finish()?;
                     return Ok(Some(exit));
                 }

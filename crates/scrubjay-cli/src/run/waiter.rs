@@ -63,7 +63,7 @@ pub fn wait(job: &Job, printer: &mut Printer) -> io::Result<Waited> {
             Progress::None => pause = (pause * 2).min(LONGEST_PAUSE),
         }
         if let Some(lead) = lead {
-            waiter.replay.printer().restart();
+            waiter.replay.restart();
             return Ok(Waited::Lead(lead));
         }
         thread::sleep(pause);
@@ -92,7 +92,7 @@ impl Waiter<'_> {
         }
         if self.watched.as_ref().is_some_and(Watched::is_superseded) {
             self.watched = None;
-            self.replay.printer().restart();
+            self.replay.restart();
         }
         if self.watched.is_none() {
             self.watched = Watched::open(&self.scratch, &self.job.key.digest)?;
@@ -110,7 +110,7 @@ impl Waiter<'_> {
             Ok(None) if watched.frames.position() > before => Ok(Progress::Some),
             Ok(None) => Ok(Progress::None),
             Err(Broken::Differs) => {
-                self.replay.printer().begin_anew();
+                self.replay.begin_anew();
                 self.watched = None;
                 self.look()
             }
