@@ -236,6 +236,19 @@ fn waiters_get_a_file_whole_though_the_leader_was_killed_while_it_kept_it() {
 }
 
 #[test]
+fn a_signal_ends_a_run_that_keeps_what_its_command_made() {
+    let place = Place::new();
+    // Without blocks on the disk, and longer than anybody would wait for.
+    place.script("work", "echo made; truncate -s 64G made");
+    let mut running = place.start(&["run", "--out", "made", "--", "./work"]);
+    assert_eq!(running.line(), "made\n");
+    running.wait_for_file("/made");
+    running.signal("TERM");
+    assert_eq!(running.end().status.signal(), Some(15));
+    assert_eq!(place.keys(), [""; 0]);
+}
+
+#[test]
 fn a_run_begun_again_that_prints_something_else_is_said_to() {
     let place = Place::new();
     place.fifo("gate1");
@@ -387,7 +400,7 @@ fn a_waiter_prints_a_success_that_is_not_stored_and_no_older_answer_in_its_place
     let leader = place.start(&run);
     let gate = place.gate("gate");
     let waiter = place.start(&run);
-    waiter.wait_for_live_file();
+    waiter.wait_for_file("/live-");
     drop(gate);
     for running in [leader, waiter] {
         let output = running.end();

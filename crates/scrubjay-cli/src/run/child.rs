@@ -11,11 +11,14 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
@@ -186,11 +189,23 @@ fn exit_of(status: ExitStatus) -> Exit {
 /// Signals that were ignored when we started (`nohup`) stay ignored, here and in the command.
 fn watch_signals() -> io::Result<SignalDelivery<UnixStream, WithOrigin>> {
     let (read, write) = UnixStream::pair()?;
+    let watched = ending_signals().chain([SIGCHLD]);
+    SignalDelivery::with_pipe(read, write, WithOrigin::default(), watched)
+}
+
+/// From here on what would end a process ends this one: there is no command any more to pass it on to.
+pub fn let_signals_end_us() -> io::Result<()> {
+    for signal in ending_signals() {
+        register_conditional_default(signal, Arc::new(AtomicBool::new(true)))?;
+    }
+    Ok(())
+}
+
+fn ending_signals() -> impl Iterator<Item = i32> {
     let ignored = ignored_signals();
-    let watched = [SIGINT, SIGTERM, SIGHUP, SIGQUIT]
+    [SIGINT, SIGTERM, SIGHUP, SIGQUIT]
         .into_iter()
-        .filter(|signal| ignored >> (signal - 1) & 1 == 0);
-    SignalDelivery::with_pipe(read, write, WithOrigin::default(), watched.chain([SIGCHLD]))
+        .filter(move |signal| ignored >> (signal - 1) & 1 == 0)
 }
 
 /// A bit for each ignored signal, the lowest for signal 1; none where the system does not tell.

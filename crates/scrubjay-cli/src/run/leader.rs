@@ -85,6 +85,7 @@ impl<'a> Leader<'a> {
         let mut child = self.spawn()?;
         self.keep_child(&child)?;
         self.pump(&mut child)?;
+        child::let_signals_end_us()?;
         let (exit, _) = child.ended.expect("pumping ends after the command");
         let cost = self.began.elapsed();
         let interrupted = child.interrupted;
