@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 const EXIT_CODES: &str = "\
@@ -16,7 +17,7 @@ Exit codes:
   3        the store cannot be opened or read, or a file cannot be read or written
   `run` ends as its command did: with its exit code, or by its signal. Of its own it has:
   125      scrubjay itself failed
-  126      the command was found but cannot be executed
+  126      the command was found but cannot be executed, itself or its interpreter
   127      the command was not found
 
 Environment:
@@ -50,14 +51,7 @@ pub struct Arguments {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// The store's directory [default: $XDG_CACHE_HOME/scrubjay or ~/.cache/scrubjay]
-    #[arg(
-        long,
-        global = true,
-        env = "SCRUBJAY_STORE",
-        hide_env = true,
-        value_name = "DIR"
-    )]
-    #[arg(value_hint = ValueHint::DirPath)]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub store: Option<PathBuf>,
     /// Write JSON, one object a line, instead of text for people; `run` writes its one to standard error
     #[arg(long, global = true)]
@@ -117,7 +111,7 @@ However many ask at once, one command runs; the others print its output as it co
 If it is killed, one of them starts it again and goes on after what was already printed.
 
 --json says the same as --verbose as one object, the last line of standard error: key, function, source (hit, stale,
-stale-if-error, waited, miss, warming, busy), code or signal, load_cost_seconds, and why it was not_stored.
+stale-if-error, waited, miss, known, warming, busy), code or signal, load_cost_seconds, and why it was not_stored.
 
 A failing command's answer is not stored, except with --fail-ttl. A store that cannot be used is no reason
 not to run: the command runs as if scrubjay were not there, with one warning on standard error.";
@@ -129,18 +123,8 @@ not to run: the command runs as if scrubjay were not there, with one warning on 
 #[derive(Debug, Args)]
 #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_NOTES}\n\n{RUN_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Run {
-    /// How long an answer is fresh, such as 10s, 5m, 1h, 7d [default: until something in its key changes]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub ttl: Option<Duration>,
-    /// For how long after --ttl the old answer is still given at once, while one refresh runs in the background
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "ttl")]
-    pub stale: Option<Duration>,
-    /// For how long after --ttl the old answer is given if the command fails; until it ends, nothing is printed
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "ttl")]
-    pub stale_if_error: Option<Duration>,
-    /// Remember failures too (any exit code but 0, any signal), for so long
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub fail_ttl: Option<Duration>,
+    #[command(flatten)]
+    pub lives: Lives,
     /// Run the command even if its answer is known
     #[arg(long)]
     pub force: bool,
@@ -167,6 +151,23 @@ pub struct Run {
     /// Set by scrubjay for the refresh that it starts in the background.
     #[arg(long, hide = true, env = crate::run::BACKGROUND, hide_env = true)]
     pub background: bool,
+}
+
+/// How long answers are good for something.
+#[derive(Clone, Debug, Args)]
+pub struct Lives {
+    /// How long an answer is fresh, such as 10s, 5m, 1h, 7d [default: until something in its key changes]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub ttl: Option<Duration>,
+    /// For how long after --ttl the old answer is still given at once, while one refresh runs in the background
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "ttl")]
+    pub stale: Option<Duration>,
+    /// For how long after --ttl the old answer is given if the command fails; until it ends, nothing is printed
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "ttl")]
+    pub stale_if_error: Option<Duration>,
+    /// Remember failures too (any exit code but 0, any signal), for so long
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub fail_ttl: Option<Duration>,
 }
 
 /// What makes the key of a run.
@@ -196,8 +197,8 @@ pub struct KeyOptions {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub out: Vec<PathBuf>,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    #[arg(value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
 
@@ -247,6 +248,7 @@ pub enum Sort {
 )]
 pub struct Show {
     /// The entry's key, or as much of its beginning as no other key shares
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub key: String,
     /// Print what the command printed, nothing else
     #[arg(long)]
@@ -255,10 +257,12 @@ pub struct Show {
 
 /// Say whether a command's answer is known, and if not, what differs from the nearest stored key
 ///
-/// Takes the options that `run` takes for its key. Exit code 0: it is known; 1: it is not.
+/// Takes the options that `run` takes for its key and for the life of its answer. Exit code 0: it is known; 1: it is not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scrubjay why --dep Cargo.lock -- cargo tree")]
 pub struct Why {
+    #[command(flatten)]
+    pub lives: Lives,
     #[command(flatten)]
     pub key: KeyOptions,
 }
@@ -287,7 +291,7 @@ pub struct Top {
 )]
 pub struct Rm {
     /// Keys, or as much of their beginnings as no other key shares
-    #[arg(required = true, value_name = "KEY")]
+    #[arg(required = true, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     pub keys: Vec<String>,
 }
 

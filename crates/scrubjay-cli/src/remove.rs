@@ -18,10 +18,11 @@ pub fn rm(global: &Global, arguments: &Rm) -> Result<ExitCode> {
         .iter()
         .map(|key| find(&store, key))
         .collect::<Result<Vec<_>>>()?;
+    let mut removed = 0;
     for head in &heads {
-        store.invalidate(&head.digest)?;
+        removed += store.invalidate(&head.digest)?;
     }
-    tell(global, "removed", heads.len() as u64)
+    tell(global, "removed", removed)
 }
 
 pub fn purge(global: &Global, arguments: &Purge) -> Result<ExitCode> {

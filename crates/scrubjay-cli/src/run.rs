@@ -12,6 +12,7 @@ pub mod dependency;
 pub mod frames;
 pub mod key;
 mod leader;
+pub mod life;
 pub mod live;
 pub mod printer;
 pub mod process;
@@ -27,17 +28,19 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use scrubjay::disk::{Function, Head, Lead, Record, Store};
+use scrubjay::disk::{Function, Lead, Record, Store};
 
-use crate::args::{self, Global, KeyOptions};
+use crate::args::{self, Global, KeyOptions, Lives};
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, RUN, USAGE};
 use crate::output::{self, complain};
 use crate::store;
 use answer::{Answer, Source};
+use child::NotStarted;
 use cycle::Ancestors;
 use frames::Exit;
 use key::{Key, State, Subject};
 use leader::Leader;
+use life::Use;
 use printer::Printer;
 use replay::Broken;
 use stdin::Input;
@@ -58,25 +61,13 @@ pub struct Job {
     ancestors: Ancestors,
     function: Function,
     tags: Vec<String>,
-    ttl: Option<Duration>,
-    fail_ttl: Option<Duration>,
-    stale: Duration,
-    stale_if_error: Duration,
+    lives: Lives,
     linger: Duration,
     force: bool,
     /// Nothing is printed, whatever happens.
     silent: bool,
     /// A stale answer is at hand in case the command fails.
     keeps_stale: bool,
-}
-
-/// How good a stored answer is for this job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    Fresh,
-    Stale,
-    IfError,
-    None,
 }
 
 /// Runs, or replays, and ends as the command did.
@@ -113,6 +104,13 @@ pub fn run(global: &Global, arguments: &args::Run) -> ExitCode {
             drop(job);
             end(answer.exit)
         }
+        Err(error)
+            if error
+                .get_ref()
+                .is_some_and(|cause| cause.is::<NotStarted>()) =>
+        {
+            cannot_execute(&arguments.key, &error)
+        }
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => output::die_of_broken_pipe(),
         Err(error) => Failure::new(RUN, error.to_string()).report(),
     }
@@ -145,10 +143,7 @@ impl Job {
             ancestors: Ancestors::of_this_process(),
             function: Function::new(name, ""),
             tags: arguments.tags.clone(),
-            ttl: arguments.ttl,
-            fail_ttl: arguments.fail_ttl,
-            stale: arguments.stale.unwrap_or_default(),
-            stale_if_error: arguments.stale_if_error.unwrap_or_default(),
+            lives: arguments.lives.clone(),
             linger: arguments.linger,
             force: arguments.force,
             silent: arguments.background,
@@ -159,10 +154,13 @@ impl Job {
     /// Starts a run in the background unless the answer is known.
     fn warm(&self) -> io::Result<Answer> {
         let known = !self.force && self.stored().is_some_and(|(_, how)| how == Use::Fresh);
-        if !known {
-            refresh::start(self);
-        }
-        let source = if known { Source::Busy } else { Source::Warming };
+        let source = if known {
+            Source::Known
+        } else if refresh::start(self) {
+            Source::Warming
+        } else {
+            Source::Busy
+        };
         Ok(Answer::absent(source))
     }
 
@@ -271,42 +269,8 @@ impl Job {
     /// The stored answer and what it is good for.
     fn stored(&self) -> Option<(Record, Use)> {
         let record = self.store.get(&self.key.digest)?;
-        let how = self.judge(&record.head, SystemTime::now());
+        let how = self.lives.judge(&record.head, SystemTime::now());
         Some((record, how))
-    }
-
-    /// An answer is as old as both its writer and this caller allow.
-    fn judge(&self, head: &Head, now: SystemTime) -> Use {
-        let ttl = if head.is_failure {
-            self.fail_ttl
-        } else {
-            self.ttl
-        };
-        if head.is_failure && ttl.is_none() {
-            return Use::None;
-        }
-        let mine = ttl.and_then(|ttl| head.written.checked_add(ttl));
-        let end = [head.expires, mine].into_iter().flatten().min();
-        let Some(end) = end else { return Use::Fresh };
-        let past = |more: Duration| end.checked_add(more).is_some_and(|end| now < end);
-        if head.written > now {
-            Use::None
-        } else if now < end {
-            Use::Fresh
-        } else if head.is_failure {
-            Use::None
-        } else if past(self.stale) {
-            Use::Stale
-        } else if past(self.stale_if_error) {
-            Use::IfError
-        } else {
-            Use::None
-        }
-    }
-
-    /// How long after its life an answer is worth keeping.
-    fn kept_stale(&self) -> Duration {
-        self.stale.max(self.stale_if_error)
     }
 
     /// Replays a stored answer; `None` if it turned out to be damaged: then it is a miss, and what was printed stays.
@@ -393,7 +357,13 @@ fn run_plainly(arguments: &args::Run, program: &Path, failure: &Failure) -> Exit
         return ExitCode::SUCCESS;
     }
     let error = child::command(program, &arguments.key.command).exec();
-    cannot_start(&arguments.key, &error)
+    cannot_execute(&arguments.key, &NotStarted(error))
+}
+
+/// The command was found.
+fn cannot_execute(options: &KeyOptions, why: &impl std::fmt::Display) -> ExitCode {
+    let name = options.command[0].display();
+    Failure::new(NOT_EXECUTABLE, format!("{name}: cannot be executed: {why}")).report()
 }
 
 fn cannot_start(options: &KeyOptions, error: &io::Error) -> ExitCode {

@@ -7,10 +7,15 @@ use scrubjay::disk::Store;
 use crate::args::Global;
 use crate::failure::{Failure, Result, STORE};
 
+/// Names the store's directory; one that is empty is as good as none.
+const VARIABLE: &str = "SCRUBJAY_STORE";
+
 /// The store's directory: as given, else the user's cache directory.
 pub fn directory(global: &Global) -> Result<PathBuf> {
-    if let Some(directory) = &global.store {
-        return Ok(directory.clone());
+    let variable = || std::env::var_os(VARIABLE).map(PathBuf::from);
+    let given = global.store.clone().or_else(variable);
+    if let Some(directory) = given.filter(|path| !path.as_os_str().is_empty()) {
+        return Ok(directory);
     }
     let absolute = |name| {
         std::env::var_os(name)

@@ -291,6 +291,27 @@ fn an_answer_that_is_over_is_told_so() {
 }
 
 #[test]
+fn why_judges_an_answer_by_the_same_options_as_run() {
+    let place = Place::new();
+    place.script("work", "exit 1");
+    place.remember(&[], "old");
+    place.scrubjay(&["run", "--fail-ttl", "1h", "--", "./work"]);
+    let why = |options: &[&str], command: &[&str]| {
+        let output = place.scrubjay(&[&["why"], options, &["--"], command].concat());
+        (output.status.code(), stdout(&output).to_owned())
+    };
+    let echo = ["echo", "old"];
+    assert_eq!(why(&["--ttl", "1h"], &echo).0, Some(0));
+    let (code, text) = why(&["--ttl", "0s", "--stale", "1h"], &echo);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("its life is over"), "{text}");
+    assert_eq!(why(&["--fail-ttl", "1h"], &["./work"]).0, Some(0));
+    let (code, text) = why(&[], &["./work"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("it failed"), "{text}");
+}
+
+#[test]
 fn stats_count_hits_waits_and_loads_of_all_processes_and_the_time_they_saved() {
     let place = Place::new();
     place.fifo("gate");

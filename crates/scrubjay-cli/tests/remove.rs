@@ -22,6 +22,17 @@ fn rm_removes_the_entries_that_are_named() {
 }
 
 #[test]
+fn a_key_that_is_given_twice_is_removed_once_and_an_empty_one_is_none() {
+    let place = Place::new();
+    place.remember(&[], "one");
+    let empty = place.scrubjay(&["rm", ""]);
+    assert_eq!(empty.status.code(), Some(2), "{}", stderr(&empty));
+    let key = &place.keys()[0];
+    let output = place.scrubjay(&["rm", key, &key[..6]]);
+    assert_eq!(stdout(&output), "removed 1 entry\n");
+}
+
+#[test]
 fn a_mistyped_key_removes_nothing() {
     let place = Place::new();
     place.remember(&[], "one");
@@ -237,4 +248,19 @@ fn a_run_under_way_is_stored_unless_a_purge_is_about_it() {
     for purge in own {
         assert!(!is_stored_in_spite_of(purge), "{purge:?}");
     }
+}
+
+#[test]
+fn a_run_that_a_purge_overtook_says_why_it_was_not_stored() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.script("work", "echo first; read _ < gate");
+    let mut running = place.start(&["run", "--json", "--", "./work"]);
+    running.line();
+    place.scrubjay(&["purge", "--all"]);
+    place.open_gate("gate");
+    let output = running.end();
+    let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let why = report["not_stored"].as_str().unwrap();
+    assert!(why.contains("removed while the command ran"), "{why}");
 }

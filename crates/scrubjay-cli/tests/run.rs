@@ -142,6 +142,21 @@ fn a_command_that_is_not_there_ends_with_127_and_one_that_cannot_run_with_126() 
 }
 
 #[test]
+fn a_command_whose_interpreter_is_not_there_was_found_and_cannot_be_executed() {
+    let place = Place::new();
+    place.script("work", "");
+    place.write("work", "#!/no/such/interpreter\n");
+    let output = place.scrubjay(&["run", "--", "./work"]);
+    assert_eq!(output.status.code(), Some(126));
+    assert!(stderr(&output).contains("./work"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("interpreter"));
+    place.write("file", "");
+    let without_store = place.scrubjay(&["run", "--store", "file", "--", "./work"]);
+    assert_eq!(without_store.status.code(), Some(126));
+    assert_eq!(place.scrubjay(&["run", "--", ""]).status.code(), Some(127));
+}
+
+#[test]
 fn an_edited_script_is_another_function() {
     let place = Place::new();
     place.counted("work", "echo one");
@@ -348,6 +363,21 @@ fn an_answer_older_than_ttl_is_not_given() {
     place.scrubjay(&["run", "--", "./work"]);
     place.scrubjay(&["run", "--ttl", "0s", "--", "./work"]);
     assert_eq!(place.runs(), 2);
+}
+
+#[test]
+fn a_life_longer_than_time_has_no_end() {
+    let place = Place::new();
+    place.counted("work", "echo out");
+    let for_ever = "500000000000y";
+    let run = [
+        "run", "--ttl", for_ever, "--stale", for_ever, "--", "./work",
+    ];
+    for _ in 0..2 {
+        let output = place.scrubjay(&run);
+        assert_eq!((stdout(&output), stderr(&output)), ("out\n", ""));
+    }
+    assert_eq!(place.runs(), 1);
 }
 
 #[test]

@@ -324,9 +324,17 @@ fn warm_prints_nothing_and_returns_before_the_command_has_ended() {
         (stdout(&warm), stderr(&warm), warm.status.code()),
         ("", "", Some(0))
     );
-    place.open_gate("gate1");
+    let source = || {
+        let output = place.scrubjay(&["run", "--warm", "--json", "--", "./work"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        report["source"].as_str().unwrap().to_owned()
+    };
+    let gate = place.gate("gate1");
+    assert_eq!(source(), "busy");
+    drop(gate);
     let output = place.scrubjay(&RUN);
     assert_eq!(stdout(&output), "first\nlast\n");
+    assert_eq!(source(), "known");
     assert_eq!(place.runs(), 1);
 }
 

@@ -124,7 +124,7 @@ fn bash_completes_with_the_script() {
 #[test]
 fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
     let place = Place::new();
-    let wrong: [(&[&str], &str); 12] = [
+    let wrong: [(&[&str], &str); 17] = [
         (&[], "Usage: scrubjay"),
         (&["nonsense"], "unrecognized subcommand"),
         (&["run"], "<COMMAND>"),
@@ -138,6 +138,11 @@ fn wrong_arguments_end_with_2_and_say_what_is_wrong() {
             "write a number",
         ),
         (&["run", "--dep", "a[", "--", "true"], "--dep a["),
+        (&["run", "--tll", "1h", "--", "true"], "'--ttl'"),
+        (&["run", "--env", "NAME=value", "--", "true"], "--env NAME"),
+        (&["run", "--dep", "env:", "--", "true"], "--env NAME"),
+        (&["why", "--nonsense", "--", "true"], "unexpected argument"),
+        (&["show", ""], "<KEY>"),
         (&["ls", "--sort", "colour"], "possible values"),
         (&["show"], "<KEY>"),
         (&["rm"], "<KEY>"),
@@ -191,6 +196,12 @@ fn the_store_is_found_by_option_then_variable_then_cache_directory() {
     for store in ["option", "variable", "xdg/scrubjay", "home/.cache/scrubjay"] {
         assert!(place.path(store).join("store.db").exists(), "{store}");
     }
+    let mut empty = place.command(&["run", "--", "true"]);
+    let empty = empty
+        .env("SCRUBJAY_STORE", "")
+        .env("XDG_CACHE_HOME", place.path("cache"));
+    assert_eq!(stderr(&empty.output().unwrap()), "");
+    assert!(place.path("cache/scrubjay/store.db").exists());
     let nowhere = run(&[], &[]);
     assert_eq!(
         nowhere.status.code(),

@@ -12,6 +12,7 @@ use crate::args::{Global, KeyOptions, Selection, Why};
 use crate::failure::{Failure, NOT_FOUND, Result, USAGE};
 use crate::run::dependency::{digest_of, short};
 use crate::run::key::{self, Facts, Key, Subject};
+use crate::run::life::Use;
 use crate::run::program;
 use crate::{output, store};
 
@@ -27,7 +28,7 @@ pub fn why(global: &Global, arguments: &Why) -> Result<ExitCode> {
     let store = store::open(global)?;
     let key = key_of(&arguments.key)?;
     if let Some(record) = store.get(&key.digest)
-        && record.head.is_fresh(SystemTime::now())
+        && arguments.lives.judge(&record.head, SystemTime::now()) == Use::Fresh
     {
         tell_hit(global, &record.head)?;
         return Ok(output::verdict(true));

@@ -26,6 +26,8 @@ pub enum Source {
     Waited,
     /// A run of the command.
     Miss,
+    /// None: it is in the store, within its life.
+    Known,
     /// None: a run was started in the background.
     Warming,
     /// None: somebody else is at it already.
@@ -40,6 +42,7 @@ impl fmt::Display for Source {
             Source::StaleIfError => "stale, for the command failed",
             Source::Waited => "waited",
             Source::Miss => "miss",
+            Source::Known => "known",
             Source::Warming => "warming",
             Source::Busy => "busy",
         })
@@ -80,7 +83,7 @@ impl Answer {
             Source::Hit | Source::Stale | Source::StaleIfError => Some(Event::Hit(self.cost)),
             Source::Waited => Some(Event::Wait),
             Source::Miss => Some(Event::Load(self.cost)),
-            Source::Warming | Source::Busy => None,
+            Source::Known | Source::Warming | Source::Busy => None,
         }
     }
 

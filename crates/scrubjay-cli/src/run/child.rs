@@ -34,6 +34,21 @@ pub struct Ready {
     pub writable: bool,
 }
 
+/// The command was found, but the system did not start it.
+#[derive(Debug)]
+pub struct NotStarted(pub io::Error);
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.kind() {
+            io::ErrorKind::NotFound => f.write_str("its interpreter was not found"),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NotStarted {}
+
 /// A command that runs, or has run.
 #[derive(Debug)]
 pub struct Child {
@@ -65,7 +80,8 @@ impl Child {
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()?;
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), NotStarted(error)))?;
         let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         Ok(Self {
             process,

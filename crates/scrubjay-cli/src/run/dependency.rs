@@ -42,7 +42,7 @@ impl Dependency {
                 .map(OsStr::from_bytes)
         };
         let kind = if let Some(variable) = after("env:") {
-            Kind::Variable(variable.to_owned())
+            return Self::variable(variable);
         } else if let Some(revision) = after("git:") {
             Kind::Git(revision.to_owned())
         } else if let Some(command) = after("cmd:") {
@@ -56,12 +56,18 @@ impl Dependency {
         })
     }
 
-    pub fn variable(name: &OsStr) -> Self {
-        let kind = Kind::Variable(name.to_owned());
-        Self {
-            name: OsString::from_vec([b"env:", name.as_bytes()].concat()),
-            kind,
+    pub fn variable(name: &OsStr) -> Result<Self, String> {
+        // No variable has such a name, so its value would never change.
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            let name = name.display();
+            return Err(format!(
+                "`{name}` is not the name of a variable; write --env NAME, and its value is looked up"
+            ));
         }
+        Ok(Self {
+            name: OsString::from_vec([b"env:", name.as_bytes()].concat()),
+            kind: Kind::Variable(name.to_owned()),
+        })
     }
 
     /// A path that exists is that path, even if its name has the characters of a pattern.

@@ -94,10 +94,7 @@ pub struct Key {
 
 /// Understands the dependencies of `options`; the error is the user's.
 pub fn dependencies(options: &KeyOptions) -> Result<Vec<Dependency>, String> {
-    let variables = options
-        .env
-        .iter()
-        .map(|name| Ok(Dependency::variable(name)));
+    let variables = options.env.iter().map(|name| Dependency::variable(name));
     options
         .dependencies
         .iter()
@@ -115,7 +112,10 @@ impl Subject {
         let directory = if options.any_cwd {
             None
         } else {
-            Some(std::env::current_dir()?)
+            let directory = std::env::current_dir();
+            Some(directory.map_err(|error| {
+                io::Error::new(error.kind(), format!("the working directory: {error}"))
+            })?)
         };
         Ok(Self {
             command: options.command.clone(),

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use scrubjay::disk::{Codec, Fence, LARGE, Lead, NewRecord};
@@ -127,7 +127,10 @@ impl<'a> Leader<'a> {
         self.finish_printing()?;
         not_stored = not_stored.or_else(|| self.reason_not_to_store(exit));
         if not_stored.is_none() {
-            not_stored = self.store(exit, cost).err().map(|error| error.to_string());
+            not_stored = match self.store(exit, cost) {
+                Err(error) => Some(error.to_string()),
+                Ok(()) => self.reason_not_to_be_found(),
+            };
         }
         Ok(not_stored)
     }
@@ -323,7 +326,7 @@ impl<'a> Leader<'a> {
         if self.live.is_none() {
             return Some("the store did not take it".into());
         }
-        if !exit.is_success() && (self.job.fail_ttl.is_none() || self.job.keeps_stale) {
+        if !exit.is_success() && (self.job.lives.fail_ttl.is_none() || self.job.keeps_stale) {
             return Some(format!("the command failed with {exit}"));
         }
         match self.job.subject.states() {
@@ -338,6 +341,13 @@ impl<'a> Leader<'a> {
             }
             Err(error) => Some(error.to_string()),
         }
+    }
+
+    /// The store refuses in silence what came too late or is too large.
+    fn reason_not_to_be_found(&self) -> Option<String> {
+        let found = self.job.store.get(&self.job.key.digest);
+        let why = "it was removed while the command ran, or is larger than the store takes";
+        found.is_none().then(|| why.into())
     }
 
     fn store(&mut self, exit: Exit, cost: Duration) -> Result<(), scrubjay::Error> {
@@ -356,24 +366,13 @@ impl<'a> Leader<'a> {
 
     fn record(&self, exit: Exit, cost: Duration) -> NewRecord {
         let job = self.job;
-        let ttl = if exit.is_success() {
-            job.ttl
-        } else {
-            job.fail_ttl
-        };
-        let mut record = NewRecord::new(job.key.digest, job.function.clone())
+        let record = NewRecord::new(job.key.digest, job.function.clone())
             .load_cost(cost)
             .codec(Codec::COMMAND)
             .failure(!exit.is_success())
             .description(job.key.facts.to_description())
             .fence(self.fence);
-        if let Some(ttl) = ttl {
-            let expires = SystemTime::now() + ttl;
-            record = record.expires(expires);
-            if exit.is_success() && !job.kept_stale().is_zero() {
-                record = record.stale_until(expires + job.kept_stale());
-            }
-        }
+        let record = job.lives.give_to(record, exit.is_success());
         job.tags.iter().fold(record, |record, tag| record.tag(tag))
     }
 }

@@ -19,6 +19,9 @@ const READ_UP_TO: u64 = 1 << 20;
 
 /// Finds `name` as a shell would. The error's kind is `NotFound` or `PermissionDenied`.
 pub fn find(name: &OsStr) -> io::Result<PathBuf> {
+    if name.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     if name.as_encoded_bytes().contains(&b'/') {
         let path = PathBuf::from(name);
         return check(&path).map(|()| path);

@@ -9,16 +9,17 @@ use std::process::{Command, Stdio};
 use super::cycle::LEADING;
 use super::{BACKGROUND, Job};
 
-/// Starts a process that runs the command and stores its answer; does nothing if one is at it.
-pub fn start(job: &Job) {
-    if let Err(error) = try_start(job) {
+/// Starts a process that runs the command and stores its answer; false if somebody is at it, or none can be started.
+pub fn start(job: &Job) -> bool {
+    try_start(job).unwrap_or_else(|error| {
         crate::output::complain(&format!("no refresh in the background: {error}"));
-    }
+        false
+    })
 }
 
-fn try_start(job: &Job) -> io::Result<()> {
+fn try_start(job: &Job) -> io::Result<bool> {
     match job.try_lead()? {
-        None => return Ok(()),
+        None => return Ok(false),
         Some(probe) => drop(probe),
     }
     let stdin = job
@@ -37,5 +38,5 @@ fn try_start(job: &Job) -> io::Result<()> {
         // Ctrl-C in the terminal is not meant for it.
         .process_group(0)
         .spawn()?;
-    Ok(())
+    Ok(true)
 }
