@@ -9,13 +9,15 @@ mod binary;
 mod entry;
 mod lines;
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use scrubjay::disk::{LARGE, Store};
+use indicatif::ProgressBar;
+use scrubjay::disk::{Head, LARGE, Store};
 use serde_json::json;
 
 use crate::args::{Export, Format, Global, Import};
@@ -49,14 +51,29 @@ pub fn export(global: &Global, arguments: &Export) -> Result<ExitCode> {
         Some(path) => Box::new(File::create(path).map_err(|error| at(path, &error))?),
         None => Box::new(io::stdout().lock()),
     };
-    let to = BufWriter::new(to);
+    let bar = output::progress(heads.len() as u64, "exported");
+    let exported = give_all(&store, &heads, BufWriter::new(to), format, &bar);
+    bar.finish_and_clear();
+    let exported = exported.map_err(|error| match file {
+        Some(path) => at(path, &error),
+        None => error.into(),
+    })?;
+    tell(global, file.is_none(), "exported", exported)
+}
+
+fn give_all(
+    store: &Store,
+    heads: &[Head],
+    to: impl Write,
+    format: Format,
+    bar: &ProgressBar,
+) -> io::Result<u64> {
     let mut writer: Box<dyn Writer> = match format {
         Format::Jsonl => Box::new(lines::LineWriter(to)),
         Format::Archive => Box::new(binary::ArchiveWriter::new(to)?),
     };
-    let bar = output::progress(heads.len() as u64, "exported");
-    let mut exported = 0_u64;
-    for head in &heads {
+    let mut exported = 0;
+    for head in heads {
         // An entry that was removed, or whose life ended, since it was listed is left out.
         if let Some(record) = store.get(&head.digest) {
             writer.entry(&Entry::from(&record.head), &mut record.payload.reader())?;
@@ -65,8 +82,7 @@ pub fn export(global: &Global, arguments: &Export) -> Result<ExitCode> {
         bar.inc(1);
     }
     writer.finish()?;
-    bar.finish_and_clear();
-    tell(global, file.is_none(), "exported", exported)
+    Ok(exported)
 }
 
 pub fn import(global: &Global, arguments: &Import) -> Result<ExitCode> {
@@ -81,10 +97,18 @@ pub fn import(global: &Global, arguments: &Import) -> Result<ExitCode> {
         None => (Box::new(io::stdin().lock()), 0),
     };
     let bar = output::progress_bytes(length, "imported");
-    let mut reader = reader_of(BufReader::new(bar.wrap_read(from)))?;
-    let imported = take_all(&store, reader.as_mut());
+    let mut imported = 0;
+    let taken = reader_of(BufReader::new(bar.wrap_read(from)))
+        .map_err(Failure::from)
+        .and_then(|mut reader| take_all(&store, reader.as_mut(), &mut imported));
     bar.finish_and_clear();
-    tell(global, false, "imported", imported?)
+    taken.map_err(|failure| {
+        let from = file.map_or("standard input".into(), Path::to_string_lossy);
+        let before = output::counted(imported, "entry", "entries");
+        let message = format!("{from}: {failure}; {before} imported before that");
+        Failure::new(STORE, message)
+    })?;
+    tell(global, false, "imported", imported)
 }
 
 /// Tells the formats apart by the first byte.
@@ -109,8 +133,7 @@ pub fn decode_anything(bytes: &[u8]) {
     }
 }
 
-fn take_all(store: &Store, reader: &mut dyn Reader) -> Result<u64> {
-    let mut imported = 0;
+fn take_all(store: &Store, reader: &mut dyn Reader, imported: &mut u64) -> Result<()> {
     let now = SystemTime::now();
     while let Some(entry) = reader.head()? {
         if !entry.is_worth_keeping(now) {
@@ -123,15 +146,37 @@ fn take_all(store: &Store, reader: &mut dyn Reader) -> Result<u64> {
             reader.payload(&entry, &mut payload)?;
             store.put(record, &payload)?;
         } else {
-            let path = store
-                .scratch()?
-                .join(format!("import-{}", std::process::id()));
-            reader.payload(&entry, &mut File::create(&path)?)?;
-            store.put_file(record, &path)?;
+            let mut incoming = Incoming::create(store)?;
+            reader.payload(&entry, &mut incoming.file)?;
+            store.put_file(record, &incoming.path)?;
         }
-        imported += 1;
+        *imported += 1;
     }
-    Ok(imported)
+    Ok(())
+}
+
+/// A large payload on its way into the store; gone when it is dropped, unless the store has adopted it.
+struct Incoming {
+    path: PathBuf,
+    file: File,
+}
+
+impl Incoming {
+    fn create(store: &Store) -> Result<Self> {
+        let name = format!("import-{}", std::process::id());
+        let path = store.scratch()?.join(name);
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path)?;
+        Ok(Self { path, file })
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // What stays is swept.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 fn path(file: &Option<PathBuf>) -> Option<&Path> {

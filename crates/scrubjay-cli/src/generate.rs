@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::args::{Arguments, Completions, Man};
-use crate::failure::Result;
+use crate::failure::{Failure, Result, STORE};
 
 pub fn completions(arguments: &Completions) -> Result<ExitCode> {
     let mut script = Vec::new();
@@ -24,8 +24,11 @@ pub fn man(arguments: &Man) -> Result<ExitCode> {
     let command = Arguments::command();
     match &arguments.dir {
         Some(directory) => {
-            fs::create_dir_all(directory)?;
-            clap_mangen::generate_to(command, directory)?;
+            fs::create_dir_all(directory)
+                .and_then(|()| clap_mangen::generate_to(command, directory))
+                .map_err(|error| {
+                    Failure::new(STORE, format!("{}: {error}", directory.display()))
+                })?;
             Ok(ExitCode::SUCCESS)
         }
         None => {

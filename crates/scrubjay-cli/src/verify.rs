@@ -35,11 +35,9 @@ pub fn verify(global: &Global) -> Result<ExitCode> {
         output::line(&format!("index: {trouble}"))?;
     }
     let size = output::bytes(report.bytes);
-    output::line(&format!(
-        "{} entries of {size} checked, {} damaged",
-        report.entries,
-        damaged.len()
-    ))?;
+    let entries = output::counted(report.entries, "entry", "entries");
+    let damaged = damaged.len();
+    output::line(&format!("{entries} of {size} checked, {damaged} damaged"))?;
     if !report.is_sound() {
         output::complain("a damaged entry is never served; `scrubjay rm KEY` removes it");
     }

@@ -5,6 +5,7 @@
 mod fixtures;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use fixtures::{Place, lines_of_json, stderr, stdout, text};
 use serde_json::Value;
@@ -135,7 +136,12 @@ fn a_damaged_archive_is_imported_as_far_as_it_is_whole_and_said_to_be_damaged() 
         fs::write(place.path("cut"), &archive[..cut]).unwrap();
         let output = import(&place, "cut");
         assert_eq!(output.status.code(), Some(3), "cut at {cut}");
-        assert!(!stderr(&output).is_empty());
+        let told = stderr(&output);
+        assert!(
+            told.contains("cut: ") && told.contains("cut off") || told.contains("damaged"),
+            "{told}"
+        );
+        assert!(told.contains("imported before that"), "{told}");
         let copied = entries(&place, "copy");
         assert!(
             copied.iter().all(|entry| original.contains(entry)),
@@ -285,4 +291,36 @@ fn an_import_that_does_not_fit_says_so_and_leaves_a_sound_store() {
     );
     let verified = place.scrubjay(&["verify", "--store", "copy"]);
     assert_eq!(verified.status.code(), Some(0), "{}", stderr(&verified));
+}
+
+#[test]
+fn what_is_imported_is_readable_by_its_owner_only_and_a_damaged_payload_leaves_nothing() {
+    let place = Place::new();
+    place.scrubjay(&["run", "--", "head", "-c", "900000", "/dev/urandom"]);
+    let mut archive = export(&place, &[]);
+    let import = |archive: &[u8]| place.fed(&["import", "--store", "copy"], archive);
+    assert_eq!(stdout(&import(&archive)), "imported 1 entry\n");
+    let folders = fs::read_dir(place.path("copy/v")).unwrap();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    for file in files {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let middle = archive.len() / 2;
+    archive[middle] ^= 1;
+    assert_eq!(import(&archive).status.code(), Some(3));
+    let left = fs::read_dir(place.path("copy/scratch")).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn a_compressed_export_is_said_to_be_no_export() {
+    let place = Place::new();
+    let output = place.fed(&["import"], b"\x1f\x8b\x08\x00rest\n");
+    assert_eq!(output.status.code(), Some(3));
+    let told = stderr(&output);
+    assert!(
+        told.contains("standard input: ") && told.contains("decompressed first"),
+        "{told}"
+    );
 }

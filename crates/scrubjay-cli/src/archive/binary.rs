@@ -67,7 +67,7 @@ pub struct ArchiveReader<R> {
 impl<R: Read> ArchiveReader<R> {
     pub fn new(mut from: R) -> io::Result<Self> {
         let mut magic = [0; MAGIC.len()];
-        from.read_exact(&mut magic)?;
+        from.read_exact(&mut magic).map_err(cut_off)?;
         if magic != MAGIC {
             return Err(io::Error::other(
                 "this is no archive, or one of another version",
@@ -80,6 +80,14 @@ impl<R: Read> ArchiveReader<R> {
     }
 }
 
+/// An end that comes too early is a damage to be told of; other errors tell of themselves.
+fn cut_off(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other("the archive was cut off"),
+        _ => error,
+    }
+}
+
 impl<R: Read> Reader for ArchiveReader<R> {
     fn head(&mut self) -> io::Result<Option<Entry>> {
         let mut length = Vec::new();
@@ -88,7 +96,8 @@ impl<R: Read> Reader for ArchiveReader<R> {
         }
         let length: [u8; 4] = length
             .try_into()
-            .map_err(|_| io::ErrorKind::UnexpectedEof)?;
+            .map_err(|_| io::ErrorKind::UnexpectedEof.into())
+            .map_err(cut_off)?;
         let length = u32::from_le_bytes(length) as usize;
         if length > LONGEST_HEAD {
             return Err(io::Error::other("an entry's head is longer than heads are"));
@@ -100,7 +109,7 @@ impl<R: Read> Reader for ArchiveReader<R> {
             .read_to_end(&mut head)?
             < length
         {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(cut_off(io::ErrorKind::UnexpectedEof.into()));
         }
         self.hasher.reset();
         self.hasher.update(&head);
@@ -114,7 +123,7 @@ impl<R: Read> Reader for ArchiveReader<R> {
         };
         let copied = io::copy(&mut (&mut self.from).take(entry.bytes), &mut hashed)?;
         let mut digest = [0; 32];
-        self.from.read_exact(&mut digest)?;
+        self.from.read_exact(&mut digest).map_err(cut_off)?;
         if copied != entry.bytes || hashed.hasher.finalize() != digest {
             return Err(io::Error::other(format!(
                 "the entry {} is damaged",

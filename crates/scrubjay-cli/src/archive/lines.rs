@@ -67,6 +67,11 @@ impl<R: BufRead> LineReader<R> {
         if read == 0 {
             return Ok(None);
         }
+        if self.number == 1 && !text.starts_with(b"{") {
+            return Err(io::Error::other(
+                "this is nothing that `scrubjay export` wrote; what was compressed must be decompressed first",
+            ));
+        }
         serde_json::from_slice(&text)
             .map(Some)
             .map_err(|error| self.wrong(&error.to_string()))
