@@ -73,18 +73,16 @@ pub fn find(store: &Store, start: &str) -> Result<Head> {
 
 /// What an entry is an answer to, in one line.
 pub fn subject(head: &Head) -> String {
-    let text = match Facts::from_description(&head.description) {
-        Some(facts) => facts
-            .command
-            .iter()
-            .map(|argument| quoted(argument))
-            .collect::<Vec<_>>()
-            .join(" "),
-        None => String::from_utf8_lossy(&head.description).into_owned(),
-    };
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    match Facts::from_description(&head.description) {
+        Some(facts) => typed(&facts.command),
+        None => output::printable(&String::from_utf8_lossy(&head.description)),
+    }
+}
+
+/// A command as it could be typed, in one line.
+pub fn typed(command: &[String]) -> String {
+    let arguments: Vec<String> = command.iter().map(|argument| quoted(argument)).collect();
+    output::printable(&arguments.join(" "))
 }
 
 /// An argument as it could be typed.

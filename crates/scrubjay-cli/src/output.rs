@@ -78,18 +78,27 @@ pub fn table(headings: &[&str], right: &[usize]) -> Table {
     table
 }
 
-/// Prints a table, its headings in bold.
-pub fn print_table(table: &Table) -> io::Result<()> {
-    for (number, text) in table.lines().enumerate() {
-        let text = text.trim_end();
-        let bold = Style::new().bold();
-        if number == 0 {
-            line(&bold.apply_to(text).to_string())?
-        } else {
-            line(text)?
-        }
+/// The lines of a table, its headings in bold.
+pub fn lines_of(table: &Table) -> Vec<String> {
+    let mut lines: Vec<String> = table
+        .lines()
+        .map(|text| text.trim_end().to_owned())
+        .collect();
+    if let Some(headings) = lines.first_mut() {
+        *headings = Style::new().bold().apply_to(&*headings).to_string();
     }
-    Ok(())
+    lines
+}
+
+/// Prints lines.
+pub fn print(lines: &[String]) -> io::Result<()> {
+    lines.iter().try_for_each(|text| line(text))
+}
+
+/// Text that somebody else chose, as it can be shown: nothing in it moves a cursor or begins a line.
+pub fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// A bar of `width` characters, filled to `share`.

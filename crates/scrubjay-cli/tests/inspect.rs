@@ -57,6 +57,28 @@ fn the_columns_of_a_table_line_up() {
 }
 
 #[test]
+fn nothing_that_an_entry_is_called_moves_the_cursor() {
+    let place = Place::new();
+    place.fifo("gate");
+    let name = "a\x1b[2Jb\nc";
+    let text = "echo done; # \x1b[2J\n read _ < gate";
+    let run = ["run", "--name", name, "--tag", name, "--", "sh", "-c", text];
+    let mut running = place.start(&run);
+    running.line();
+    let top = place.scrubjay(&["top"]);
+    place.open_gate("gate");
+    running.end();
+    let key = &place.keys()[0];
+    let others = [&["ls"][..], &["show", key], &["stats"], &["top"]];
+    let others = others.map(|look| place.scrubjay(look));
+    for output in others.iter().chain([&top]) {
+        let shown = stdout(output);
+        assert!(shown.contains("a [2Jb c"), "{shown:?}");
+        assert!(!shown.contains('\x1b'), "{shown:?}");
+    }
+}
+
+#[test]
 fn ls_selects_sorts_and_limits() {
     let place = Place::new();
     let long = "x".repeat(500);

@@ -174,6 +174,38 @@ fn top_is_a_screen_that_q_ends_and_gives_back_as_it_was() {
 }
 
 #[test]
+fn top_shows_its_beginning_on_a_screen_that_is_too_small() {
+    let place = filled();
+    for number in 0..9 {
+        place.remember(&["--name", &format!("function{number}")], "x");
+    }
+    let (screen, theirs) = terminal();
+    let size = Winsize {
+        ws_row: 12,
+        ws_col: 50,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&theirs, size).unwrap();
+    let mut command = place.command(&["top", "--count", "1", "--color", "never"]);
+    command.stdin(Stdio::null()).stdout(theirs);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let shown = rest(screen);
+    child.wait().unwrap();
+    let (_, picture) = shown.split_once("\x1b[H\x1b[J").unwrap();
+    let (picture, _) = picture.split_once("\x1b[?25h").unwrap();
+    let lines: Vec<&str> = picture.lines().collect();
+    assert!(lines[0].starts_with("store "), "{picture}");
+    assert!(lines.len() < 12, "{picture}");
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 50),
+        "{picture}"
+    );
+    assert_eq!(lines.last(), Some(&"q ends"), "{picture}");
+}
+
+#[test]
 fn top_gives_the_terminal_back_when_it_is_interrupted() {
     let place = filled();
     let (mut screen, theirs) = terminal();

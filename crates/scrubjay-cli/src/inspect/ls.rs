@@ -53,14 +53,14 @@ fn print(heads: &[Head]) -> Result<()> {
         let failed = if head.is_failure { " (failed)" } else { "" };
         table.add_row([
             head.digest.to_string()[..SHORT_KEY].to_owned(),
-            head.function.name.clone(),
+            output::printable(&head.function.name),
             output::age(head.written),
             life(head, now),
             output::duration(head.load_cost),
             output::bytes(head.stored_bytes),
-            head.tags.join(","),
+            output::printable(&head.tags.join(",")),
             subject(head) + failed,
         ]);
     }
-    Ok(output::print_table(&table)?)
+    Ok(output::print(&output::lines_of(&table))?)
 }

@@ -36,6 +36,7 @@ pub fn show(global: &Global, arguments: &Show) -> Result<ExitCode> {
     }
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in lines {
+        let value = output::printable(&value);
         output::line(&format!("{name:<width$}  {value}"))?;
     }
     Ok(ExitCode::SUCCESS)

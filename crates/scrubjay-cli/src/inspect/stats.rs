@@ -130,9 +130,9 @@ pub fn stats(global: &Global) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&store.dir().display().to_string())?;
-    print_tier(&total)?;
+    output::print(&tier(&total))?;
     output::line("")?;
-    output::print_table(&table(&shares))?;
+    output::print(&output::lines_of(&table(&shares)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,7 +157,7 @@ fn to_json(total: &StoreStats, shares: &BTreeMap<String, Share>) -> serde_json::
 }
 
 /// How full the store is, where answers came from, and what that saved.
-pub fn print_tier(total: &StoreStats) -> Result<()> {
+pub fn tier(total: &StoreStats) -> Vec<String> {
     let share = total.used_bytes as f64 / total.capacity_bytes.max(1) as f64;
     let used = output::bytes(total.used_bytes);
     let most = output::bytes(total.capacity_bytes);
@@ -165,26 +165,23 @@ pub fn print_tier(total: &StoreStats) -> Result<()> {
         "{used} of {most}, {}",
         output::counted(total.entries, "entry", "entries")
     );
-    output::line(&labelled_bar("store", share, &what))?;
+    let mut lines = vec![labelled_bar("store", share, &what)];
     let sum = sum(&total.usage);
     let asked = asked(&sum);
     if asked == 0 {
-        return Ok(());
+        return lines;
     }
     for (name, _, count) in SOURCES {
         let count = count(&sum);
         let answers = output::counted(count, "answer", "answers");
-        output::line(&labelled_bar(name, count as f64 / asked as f64, &answers))?;
+        lines.push(labelled_bar(name, count as f64 / asked as f64, &answers));
     }
     let (saved, spent) = (sum.memory_time_saved + sum.time_saved, sum.time_loading);
     let share = saved.as_secs_f64() / (saved + spent).as_secs_f64().max(f64::MIN_POSITIVE);
     let (saved, spent) = (output::duration(saved), output::duration(spent));
-    output::line(&labelled_bar(
-        "time",
-        share,
-        &format!("{saved} saved, {spent} spent on loads"),
-    ))?;
-    Ok(())
+    let what = format!("{saved} saved, {spent} spent on loads");
+    lines.push(labelled_bar("time", share, &what));
+    lines
 }
 
 fn labelled_bar(label: &str, share: f64, what: &str) -> String {
@@ -219,7 +216,7 @@ pub fn table(shares: &BTreeMap<String, Share>) -> comfy_table::Table {
         let ratio = hit_ratio(usage)
             .map_or_else(|| "-".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
         table.add_row([
-            name.clone(),
+            output::printable(name),
             share.entries.to_string(),
             share.fresh.to_string(),
             output::bytes(share.bytes),

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use comfy_table::{ContentArrangement, Table};
 use console::Term;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -14,7 +15,7 @@ use scrubjay::disk::{Head, Store};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{SHORT_KEY, stats, subject, to_json};
+use super::{SHORT_KEY, stats, subject, to_json, typed};
 use crate::args::{Global, Selection, Top};
 use crate::failure::Result;
 use crate::run::live::{self, Start};
@@ -124,17 +125,38 @@ fn draw(global: &Global, store: &Store, is_screen: bool) -> Result<()> {
             "recent": recent,
         }))?);
     }
-    stats::print_tier(&total)?;
-    output::line(&format!("\nrunning now: {}", running.len()))?;
-    print_running(&running)?;
-    output::line("\nwritten last:")?;
-    print_recent(&recent)?;
-    output::line("")?;
-    output::print_table(&stats::table(&stats::shares(store, &total.usage)?))?;
+    let functions = stats::table(&stats::shares(store, &total.usage)?);
+    let mut tables = [running_table(&running), recent_table(&recent), functions];
     if is_screen {
-        output::line("\nq ends")?;
+        // What is cut off at the side is easier to read than what is broken into pieces.
+        for table in &mut tables {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
     }
+    let [runs, recent, functions] = tables.each_ref().map(output::lines_of);
+    let mut lines = stats::tier(&total);
+    lines.push(String::new());
+    lines.push(format!("running now: {}", running.len()));
+    lines.extend(runs.into_iter().filter(|_| !running.is_empty()));
+    lines.extend([String::new(), "written last:".to_owned()]);
+    lines.extend(recent);
+    lines.push(String::new());
+    lines.extend(functions);
+    if is_screen {
+        let (rows, columns) = Term::stdout().size();
+        fit(&mut lines, rows.into(), columns.into());
+    }
+    output::print(&lines)?;
     Ok(io::stdout().flush()?)
+}
+
+/// Cuts a picture to the size of a screen, whose last row is left empty, and says in the row above how it ends.
+fn fit(lines: &mut Vec<String>, rows: usize, columns: usize) {
+    lines.truncate(rows.saturating_sub(3));
+    lines.extend([String::new(), "q ends".to_owned()]);
+    for line in lines {
+        *line = console::truncate_str(line, columns, "…").into_owned();
+    }
 }
 
 /// The live files whose leader lives.
@@ -158,25 +180,21 @@ fn recent(store: &Store) -> Result<Vec<Head>> {
     Ok(heads)
 }
 
-fn print_running(running: &[(String, Start)]) -> io::Result<()> {
+fn running_table(running: &[(String, Start)]) -> Table {
     let mut table = output::table(&["  KEY", "PID", "SINCE", "FUNCTION", "COMMAND"], &[1, 2]);
     for (key, start) in running {
         table.add_row([
             format!("  {}", &key[..SHORT_KEY]),
             start.pid.to_string(),
             output::duration(start.age()),
-            start.function.clone(),
-            start.command.join(" "),
+            output::printable(&start.function),
+            typed(&start.command),
         ]);
     }
-    if running.is_empty() {
-        Ok(())
-    } else {
-        output::print_table(&table)
-    }
+    table
 }
 
-fn print_recent(recent: &[Head]) -> io::Result<()> {
+fn recent_table(recent: &[Head]) -> Table {
     let mut table = output::table(&["  KEY", "AGE", "SIZE", "SUBJECT"], &[1, 2]);
     for head in recent {
         table.add_row([
@@ -186,5 +204,5 @@ fn print_recent(recent: &[Head]) -> io::Result<()> {
             subject(head),
         ]);
     }
-    output::print_table(&table)
+    table
 }

@@ -165,13 +165,13 @@ fn tell_miss(global: &Global, key: &Key, nearest: Option<(Head, Vec<Difference>)
         SHORT_KEY, head.digest
     ))?;
     let mut table = output::table(&["", "STORED", "ASKED"], &[]);
-    let absent = || "(none)".to_owned();
+    let shown = |state: Option<String>| output::printable(state.as_deref().unwrap_or("(none)"));
     for difference in differences {
         table.add_row([
-            format!("  {}", difference.what),
-            difference.stored.unwrap_or_else(absent),
-            difference.asked.unwrap_or_else(absent),
+            format!("  {}", output::printable(&difference.what)),
+            shown(difference.stored),
+            shown(difference.asked),
         ]);
     }
-    Ok(output::print_table(&table)?)
+    Ok(output::print(&output::lines_of(&table))?)
 }
