@@ -5,8 +5,9 @@
 mod fixtures;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use fixtures::{Place, fields, stderr, stdout};
@@ -309,6 +310,42 @@ fn what_the_command_made_is_restored_with_its_mode() {
         fs::read_link(place.path("out/link")).unwrap().to_str(),
         Some("sub/file")
     );
+    assert_eq!(place.runs(), 1);
+}
+
+#[test]
+fn what_a_link_leads_to_is_restored_with_it() {
+    let place = Place::new();
+    place.write("data/file", "old");
+    symlink("data/file", place.path("link")).unwrap();
+    symlink("data", place.path("folder")).unwrap();
+    place.counted(
+        "work",
+        "echo 1 > link; echo 2 > folder/more; echo 3 > target; ln -sf target made; ln -sf nowhere dangling",
+    );
+    let outs = ["link", "folder", "made", "dangling"];
+    let outs = outs.iter().flat_map(|path| ["--out", path]);
+    let run: Vec<&str> = ["run"]
+        .into_iter()
+        .chain(outs)
+        .chain(["--", "./work"])
+        .collect();
+    for _ in 0..3 {
+        let output = place.scrubjay(&run);
+        assert_eq!((stderr(&output), output.status.code()), ("", Some(0)));
+        let contents = ["data/file", "data/more", "made", "target"].map(|path| place.read(path));
+        assert_eq!(contents, ["1\n", "2\n", "3\n", "3\n"]);
+        let links = ["link", "folder", "made", "dangling"];
+        let targets = links.map(|path| fs::read_link(place.path(path)).unwrap());
+        assert_eq!(
+            targets,
+            ["data/file", "data", "target", "nowhere"].map(PathBuf::from)
+        );
+        place.write("data/file", "changed");
+        for path in ["data/more", "made", "target", "dangling"] {
+            fs::remove_file(place.path(path)).unwrap();
+        }
+    }
     assert_eq!(place.runs(), 1);
 }
 
