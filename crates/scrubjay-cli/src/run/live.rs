@@ -183,15 +183,15 @@ pub fn all(scratch: &Path) -> Vec<(Digest, Start)> {
     files.filter_map(|file| read_start(&file.path())).collect()
 }
 
-/// The command of a leader that died, if it runs still. To be asked by who leads now.
+/// The command of a leader that died, if it runs still. To be asked by who leads now: the kernel frees the lead of a leader
+/// that was killed before it shows it as ended, so nobody asks whether that one runs.
 pub fn orphan(store: &Store, digest: &Digest) -> Option<Process> {
     let mut frames = FrameReader::new(File::open(path(&directory(store).ok()?, digest)).ok()?);
-    let leader = match frames.next() {
-        Ok(Some(Frame::Start(start))) => serde_json::from_slice::<Start>(start).ok()?.leader?,
-        _ => return None,
+    let Ok(Some(Frame::Start(_))) = frames.next() else {
+        return None;
     };
     match frames.next() {
-        Ok(Some(Frame::Start(started))) if !leader.is_running() => {
+        Ok(Some(Frame::Start(started))) => {
             Some(serde_json::from_slice::<Started>(started).ok()?.child)
         }
         _ => None,
@@ -209,5 +209,28 @@ fn read_start(path: &Path) -> Option<(Digest, Start)> {
     match frames.next() {
         Ok(Some(Frame::Start(start))) => Some((digest, serde_json::from_slice(start).ok()?)),
         _ => None,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_command_of_a_leader_that_seems_to_run_still_is_an_orphan_of_who_leads_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = scrubjay::disk::KeyEncoder::new("test").finish();
+        // This process is both, as it is neither killed nor over.
+        let mut live = Live::create(&store, &key, &Start::now("f", &[])).unwrap();
+        assert_eq!(orphan(&store, &key), None, "its command has not begun");
+        let child = Process::this().unwrap();
+        live.say(&Started {
+            child: child.clone(),
+        })
+        .unwrap();
+        assert_eq!(orphan(&store, &key), Some(child));
     }
 }
