@@ -47,6 +47,36 @@ pub struct Arguments {
     pub command: Command,
 }
 
+impl Arguments {
+    /// Understands the arguments of this process; ends it if they make no sense or ask for help.
+    pub fn of_this_process() -> Self {
+        let is_run = std::env::args_os().nth(1).is_some_and(|name| name == "run");
+        // What is not understood here is told of by the whole definition.
+        match is_run.then(RunAlone::try_parse) {
+            Some(Ok(RunAlone { global, command })) => {
+                let RunCommand::Run(run) = command;
+                let command = Command::Run(run);
+                Self { global, command }
+            }
+            _ => Self::parse(),
+        }
+    }
+}
+
+/// The same with one subcommand: to define the others takes longer than to look an answer up.
+#[derive(Debug, Parser)]
+struct RunAlone {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: RunCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunCommand {
+    Run(Box<Run>),
+}
+
 /// Options of every subcommand.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
@@ -408,6 +438,7 @@ mod tests {
     fn the_definition_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+        RunAlone::command().debug_assert();
     }
 
     #[test]

@@ -17,8 +17,6 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Arguments, Command};
 
 pub use tools::tools;
@@ -33,7 +31,7 @@ pub fn decode_anything(bytes: &[u8]) {
 
 /// Does what the arguments of this process ask for.
 pub fn main() -> ExitCode {
-    act(Arguments::parse())
+    act(Arguments::of_this_process())
 }
 
 fn act(arguments: Arguments) -> ExitCode {
