@@ -440,6 +440,20 @@ fn a_closed_pipe_ends_the_command_as_it_would_without_us() {
 }
 
 #[test]
+fn an_output_that_cannot_be_written_is_said_to_be() {
+    let place = Place::new();
+    place.remember(&[], "x");
+    for text in ["x", "y"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = place.command(&["run", "--", "echo", text]);
+        let output = command.stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let told = stderr(&output);
+        assert!(told.contains("the output cannot be written"), "{told}");
+    }
+}
+
+#[test]
 fn a_large_output_is_passed_on_and_replayed_without_being_held() {
     let place = Place::new();
     place.fifo("gate");

@@ -25,7 +25,13 @@ impl From<Stop> for io::Error {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Differs => io::Error::other("the output differs from what was already printed"),
-            Stop::Io(errno) => errno.into(),
+            Stop::Io(errno) => {
+                let error = io::Error::from(errno);
+                io::Error::new(
+                    error.kind(),
+                    format!("the output cannot be written: {error}"),
+                )
+            }
         }
     }
 }
