@@ -41,6 +41,30 @@ fn a_waiter_prints_what_the_leader_prints_while_it_runs() {
 }
 
 #[test]
+fn a_waiter_is_not_kept_waiting_by_the_reader_of_the_leader() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted(
+        "work",
+        "echo first; read _ < gate; for i in 1 2 3; do head -c 200000 /dev/zero; echo $i >&2; done",
+    );
+    let mut leader = place.start(&RUN);
+    assert_eq!(leader.line(), "first\n");
+    let mut waiter = place.start(&RUN);
+    assert_eq!(waiter.line(), "first\n");
+    place.open_gate("gate");
+    // Nobody reads what the leader prints before the waiter has ended.
+    for running in [waiter, leader] {
+        let output = running.end();
+        assert_eq!(
+            (output.stdout.len(), stderr(&output)),
+            (600_000, "1\n2\n3\n")
+        );
+    }
+    assert_eq!(place.runs(), 1);
+}
+
+#[test]
 fn waiters_share_a_failure_that_is_not_stored() {
     let place = Place::new();
     place.fifo("gate");

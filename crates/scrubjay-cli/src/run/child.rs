@@ -93,13 +93,13 @@ impl Child {
         })
     }
 
-    /// Waits until a pipe has something, `writable` takes something, a signal came or `timeout` is over.
+    /// Waits until a pipe has something, if we are `reading`, `writable` takes something, a signal came or `timeout` is over.
     pub fn wait(
         &mut self,
+        reading: bool,
         writable: Option<BorrowedFd<'_>>,
         timeout: Option<Duration>,
     ) -> io::Result<Ready> {
-        let reading = writable.is_none();
         let stdout = self.stdout.as_ref().filter(|_| reading).map(AsFd::as_fd);
         let stderr = self.stderr.as_ref().filter(|_| reading).map(AsFd::as_fd);
         let asked = [
@@ -177,6 +177,11 @@ impl Child {
             Stream::Stderr => self.stderr.as_mut().map(|pipe| pipe.read(buffer)),
         };
         read.unwrap_or(Ok(0))
+    }
+
+    /// Whether it has ended, and its pipes with it.
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some() && self.stdout.is_none() && self.stderr.is_none()
     }
 
     /// Closes our end of a pipe: the command learns, when it writes next, that nobody reads.

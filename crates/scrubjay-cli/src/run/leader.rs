@@ -3,6 +3,7 @@
 //! Invariant: a run is stored only whole, and only if nothing that its key names changed meanwhile. Whoever waits sees the
 //! last frame only then too; a run that was interrupted or could not be kept has none, so a waiter begins again.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,7 +16,7 @@ use scrubjay::disk::{Codec, Fence, LARGE, Lead, NewRecord};
 use super::artefact;
 use super::child::{self, Child, Ready};
 use super::cycle::LEADING;
-use super::frames::{Exit, Frame, FrameReader, Stream};
+use super::frames::{Exit, Frame, FrameReader, LONGEST, Stream};
 use super::live::{self, Live, Start, Started};
 use super::printer::{Printer, Stop, target};
 use super::{Job, replay};
@@ -24,6 +25,8 @@ use super::{Job, replay};
 const GRACE: Duration = Duration::from_secs(2);
 /// A pipe whose other end may be written to takes so much without blocking.
 const PIPE_BUF: usize = 4096;
+/// Bytes of output that are read though our own reader does not take them yet: others may wait for them who do.
+const MOST_AHEAD: usize = 8 << 20;
 
 /// The command is run by us.
 #[derive(Debug)]
@@ -34,7 +37,52 @@ pub struct Leader<'a> {
     lead: Option<Lead>,
     live: Option<Live>,
     fence: Fence,
+    ahead: Ahead,
     began: Instant,
+}
+
+/// What was read and kept, but not printed yet, in its order.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// The end of a piece whose beginning was printed.
+    rest: Option<(Stream, Vec<u8>)>,
+    pieces: VecDeque<(Stream, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Ahead {
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.rest.is_none()
+    }
+
+    fn has_room(&self) -> bool {
+        // What each piece takes by itself counts too.
+        self.bytes + self.pieces.len() * 64 < MOST_AHEAD
+    }
+
+    fn push(&mut self, stream: Stream, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        match self.pieces.back_mut() {
+            Some((last, piece)) if *last == stream && piece.len() < LONGEST => piece.extend(bytes),
+            _ => self.pieces.push_back((stream, bytes.to_vec())),
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Stream, Vec<u8>)> {
+        let piece = self.pieces.pop_front()?;
+        self.bytes -= piece.1.len();
+        Some(piece)
+    }
+}
+
+/// What to do about output when our reader takes it, or does not.
+#[derive(Debug)]
+enum Next {
+    Write,
+    /// The command has ended because it was told to, and nobody reads.
+    GiveUp,
+    /// The command has ended and all is kept: others need not wait for our reader.
+    Postpone,
 }
 
 /// How a run ended, and why it was not stored, if it was not.
@@ -64,6 +112,7 @@ impl<'a> Leader<'a> {
             lead,
             live,
             fence,
+            ahead: Ahead::default(),
             began: Instant::now(),
         }
     }
@@ -76,6 +125,7 @@ impl<'a> Leader<'a> {
             lead: None,
             live: None,
             fence: job.store.fence(),
+            ahead: Ahead::default(),
             began: Instant::now(),
         }
     }
@@ -96,6 +146,8 @@ impl<'a> Leader<'a> {
         } else {
             self.finish(exit, cost)?
         };
+        self.give_up();
+        self.print_rest(&mut child)?;
         if let Some(mut frames) = withheld {
             self.printer.muted = false;
             replay::output(&mut frames, self.printer)?;
@@ -151,8 +203,9 @@ impl<'a> Leader<'a> {
         let mut buffer = vec![0; 1 << 16];
         let mut owed = None;
         while let Some(patience) = self.patience(child, &mut owed) {
-            let ready = child.wait(None, patience)?;
+            let ready = child.wait(true, None, patience)?;
             let passed = self.pass_ready(child, ready, &mut buffer)?;
+            self.catch_up(child)?;
             let is_dry = !(ready.stdout || ready.stderr);
             owed = owed.map(|owed| {
                 if is_dry {
@@ -206,6 +259,18 @@ impl<'a> Leader<'a> {
         stream: Stream,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
+        let length = self.read(child, stream, buffer)?;
+        let bytes = &buffer[..length];
+        match self.ahead.is_empty() {
+            _ if bytes.is_empty() => {}
+            true => self.show(child, stream, bytes)?,
+            false => self.ahead.push(stream, bytes),
+        }
+        Ok(length)
+    }
+
+    /// Reads and keeps what one stream has.
+    fn read(&mut self, child: &mut Child, stream: Stream, buffer: &mut [u8]) -> io::Result<usize> {
         let length = match child.read(stream, buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
             read => read?,
@@ -218,7 +283,12 @@ impl<'a> Leader<'a> {
         if !child.interrupted {
             self.keep(Frame::Output(stream, &buffer[..length]))?;
         }
-        match self.print(child, stream, &buffer[..length]) {
+        Ok(length)
+    }
+
+    /// Prints what was kept; all of it if it is not what was printed before.
+    fn show(&mut self, child: &mut Child, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match self.print(child, stream, bytes) {
             Ok(()) => {}
             Err(Stop::Differs) => self.print_anew()?,
             Err(Stop::Io(Errno::PIPE)) => {
@@ -229,7 +299,39 @@ impl<'a> Leader<'a> {
             }
             Err(stop) => return Err(stop.into()),
         }
-        Ok(length)
+        Ok(())
+    }
+
+    /// Prints what was read ahead.
+    fn catch_up(&mut self, child: &mut Child) -> io::Result<()> {
+        while self.ahead.rest.is_none()
+            && let Some((stream, bytes)) = self.ahead.pop()
+        {
+            self.show(child, stream, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Prints what is left, when nobody waits for us any more.
+    fn print_rest(&mut self, child: &mut Child) -> io::Result<()> {
+        if let Some((stream, rest)) = self.ahead.rest.take() {
+            self.printer.write(stream, &rest)?;
+        }
+        self.catch_up(child)
+    }
+
+    /// Reads and keeps what others may wait for, while our own reader takes nothing.
+    fn read_ahead(&mut self, child: &mut Child, ready: Ready) -> io::Result<()> {
+        let streams = [
+            (ready.stdout, Stream::Stdout),
+            (ready.stderr, Stream::Stderr),
+        ];
+        let mut buffer = [0; PIPE_BUF];
+        for (_, stream) in streams.into_iter().filter(|(is_ready, _)| *is_ready) {
+            let length = self.read(child, stream, &mut buffer)?;
+            self.ahead.push(stream, &buffer[..length]);
+        }
+        Ok(())
     }
 
     /// Appends to the live file. If that cannot take it, nothing will be stored, and whoever waits runs the command.
@@ -273,8 +375,17 @@ impl<'a> Leader<'a> {
             false => PIPE_BUF,
         };
         while !rest.is_empty() {
-            if step == PIPE_BUF && !is_writable(child, fd)? {
-                return Ok(());
+            let next = match step {
+                PIPE_BUF => self.wait_for_reader(child, fd)?,
+                _ => Next::Write,
+            };
+            match next {
+                Next::Write => {}
+                Next::GiveUp => return Ok(()),
+                Next::Postpone => {
+                    self.ahead.rest = Some((stream, rest.to_vec()));
+                    return Ok(());
+                }
             }
             match rustix::io::write(fd, &rest[..rest.len().min(step)]) {
                 Ok(written) => rest = &rest[written..],
@@ -285,8 +396,33 @@ impl<'a> Leader<'a> {
         Ok(())
     }
 
+    /// Waits until somebody takes output.
+    fn wait_for_reader(&mut self, child: &mut Child, fd: BorrowedFd<'_>) -> Result<Next, Stop> {
+        loop {
+            let is_abandoned = child.interrupted && child.ended.is_some();
+            let is_kept = self.live.is_some() && !child.interrupted;
+            let is_all_kept = is_kept && child.is_over() && !self.printer.compares();
+            let patience = (is_abandoned || is_all_kept).then_some(Duration::ZERO);
+            let reading = is_kept && self.ahead.has_room();
+            let failed = |error| Stop::Io(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+            let ready = child.wait(reading, Some(fd), patience).map_err(failed)?;
+            if ready.writable {
+                return Ok(Next::Write);
+            }
+            if is_abandoned {
+                return Ok(Next::GiveUp);
+            }
+            if is_all_kept {
+                return Ok(Next::Postpone);
+            }
+            self.read_ahead(child, ready).map_err(failed)?;
+        }
+    }
+
     fn print_anew(&mut self) -> io::Result<()> {
         self.printer.begin_anew();
+        // It was kept, and is printed with all the rest.
+        self.ahead = Ahead::default();
         self.print_so_far()
     }
 
@@ -396,21 +532,6 @@ fn in_pipes(child: &Child) -> u64 {
     pipes
         .map(|pipe| rustix::io::ioctl_fionread(pipe).unwrap_or(0))
         .sum()
-}
-
-/// Waits until somebody takes output; false if nobody does and the command has ended because it was told to.
-fn is_writable(child: &mut Child, fd: BorrowedFd<'_>) -> Result<bool, Stop> {
-    loop {
-        let is_abandoned = child.interrupted && child.ended.is_some();
-        let patience = is_abandoned.then_some(Duration::ZERO);
-        let ready = child.wait(Some(fd), patience);
-        if ready.map_err(|_| Stop::Io(Errno::IO))?.writable {
-            return Ok(true);
-        }
-        if is_abandoned {
-            return Ok(false);
-        }
-    }
 }
 
 fn warn_not_kept(error: &io::Error) {

@@ -112,7 +112,12 @@ impl Printer {
 
     /// Prints what of `bytes` was not printed yet, however long that takes.
     pub fn print(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), Stop> {
-        let mut rest = self.admit(stream, bytes)?;
+        let rest = self.admit(stream, bytes)?;
+        self.write(stream, rest)
+    }
+
+    /// Prints what was admitted.
+    pub fn write(&self, stream: Stream, mut rest: &[u8]) -> Result<(), Stop> {
         while !rest.is_empty() {
             match rustix::io::write(target(stream), rest) {
                 Ok(written) => rest = &rest[written..],
@@ -129,13 +134,20 @@ impl Printer {
         self.streams.iter_mut().for_each(Progress::restart);
     }
 
+    /// Whether what was printed of the run before is not reached yet.
+    pub fn compares(&self) -> bool {
+        self.streams
+            .iter()
+            .any(|progress| progress.before.is_some())
+    }
+
     /// The run is over; it must not have printed less than the one before.
     pub fn finish(&self) -> Result<(), Stop> {
-        let short = self
-            .streams
-            .iter()
-            .any(|progress| progress.before.is_some());
-        if short { Err(Stop::Differs) } else { Ok(()) }
+        if self.compares() {
+            Err(Stop::Differs)
+        } else {
+            Ok(())
+        }
     }
 
     /// Says that what follows is not a continuation, and prints all of it.
