@@ -202,6 +202,16 @@ impl<R: Read> FrameReader<R> {
         self.frames
     }
 
+    /// Whether the source has a whole frame more.
+    pub fn has_next(&mut self) -> Result<bool, Trouble> {
+        if !self.begin()? || !self.fill(HEADER)? {
+            return Ok(false);
+        }
+        let length = &self.buffer[self.at + 1..self.at + 5];
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        Ok(length <= LONGEST && self.fill(HEADER + length)?)
+    }
+
     /// The next frame; `None` if the source has no whole one (yet).
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, Trouble> {
         if !self.begin()? || !self.fill(HEADER)? {

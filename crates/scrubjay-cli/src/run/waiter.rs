@@ -48,12 +48,14 @@ pub fn wait(job: &Job, printer: &mut Printer) -> io::Result<Waited> {
         job,
         scratch,
         watched: None,
+        is_damaged: false,
         replay: Replay::new(job, printer),
     };
     let mut pause = SHORTEST_PAUSE;
     loop {
         let lead = match job.try_lead() {
-            Ok(lead) => lead,
+            // Others may be quicker than our reader: while there is something to print, the lead is theirs.
+            Ok(lead) => lead.filter(|_| !waiter.is_behind()),
             Err(_) => return Ok(Waited::InVain),
         };
         // Looked at after the lead was tried for: a run that ended before it was released is seen to its end.
@@ -80,15 +82,17 @@ struct Waiter<'a> {
     job: &'a Job,
     scratch: PathBuf,
     watched: Option<Watched>,
+    /// There is no more to be had from it.
+    is_damaged: bool,
     replay: Replay<'a>,
 }
 
 impl Waiter<'_> {
-    /// Prints what is new in the live file.
-    fn look(&mut self) -> io::Result<Progress> {
+    /// Sees to it that what is watched is the newest run, if there is one.
+    fn watch(&mut self) -> io::Result<()> {
         if self.job.force {
             // The run that is on began before it was forced; only the next one will do.
-            return Ok(Progress::None);
+            return Ok(());
         }
         if self.watched.as_ref().is_some_and(Watched::is_superseded) {
             self.watched = None;
@@ -96,7 +100,21 @@ impl Waiter<'_> {
         }
         if self.watched.is_none() {
             self.watched = Watched::open(&self.scratch, &self.job.key.digest)?;
+            self.is_damaged = false;
         }
+        Ok(())
+    }
+
+    /// Whether there is more in the live file than was printed.
+    fn is_behind(&mut self) -> bool {
+        let can_print = self.watch().is_ok() && !self.is_damaged;
+        let watched = self.watched.as_mut().filter(|_| can_print);
+        watched.is_some_and(|watched| watched.frames.has_next().unwrap_or(false))
+    }
+
+    /// Prints what is new in the live file.
+    fn look(&mut self) -> io::Result<Progress> {
+        self.watch()?;
         let Some(watched) = &mut self.watched else {
             return Ok(Progress::None);
         };
@@ -116,7 +134,10 @@ impl Waiter<'_> {
             }
             Err(Broken::Io(error)) => Err(error),
             // Not readable now; the answer will be in the store, or the lead will be free.
-            Err(Broken::Damaged(_)) => Ok(Progress::None),
+            Err(Broken::Damaged(_)) => {
+                self.is_damaged = true;
+                Ok(Progress::None)
+            }
         }
     }
     /// Prints a run that succeeded though nothing of it was to be seen before its end.
