@@ -65,6 +65,35 @@ fn a_waiter_is_not_kept_waiting_by_the_reader_of_the_leader() {
 }
 
 #[test]
+fn a_waiter_whose_reader_is_slow_takes_no_lead_that_others_wait_for() {
+    let place = Place::new();
+    place.fifo("gate");
+    place.counted(
+        "work",
+        "echo first; test -e again || read _ < gate; head -c 300000 /dev/zero; test -e again || read _ < gate",
+    );
+    let mut leader = place.start(&RUN);
+    leader.line();
+    let [mut slow, mut other] = [place.start(&RUN), place.start(&RUN)];
+    for waiter in [&mut slow, &mut other] {
+        assert_eq!(waiter.line(), "first\n");
+        waiter.signal("STOP");
+    }
+    place.open_gate("gate");
+    assert_eq!(leader.read(300_000), 300_000);
+    place.write("again", "");
+    leader.signal("KILL");
+    leader.end();
+    slow.signal("CONT");
+    slow.wait_for_unread(60_000);
+    other.signal("CONT");
+    for running in [other, slow] {
+        assert_eq!(running.end().stdout.len(), 300_000);
+    }
+    assert_eq!(place.runs(), 2);
+}
+
+#[test]
 fn waiters_share_a_failure_that_is_not_stored() {
     let place = Place::new();
     place.fifo("gate");
