@@ -447,30 +447,6 @@ fn a_success_that_is_not_stored_is_printed_and_no_older_answer_in_its_place() {
 }
 
 #[test]
-fn a_waiter_prints_a_success_that_is_not_stored_and_no_older_answer_in_its_place() {
-    let place = Place::new();
-    place.fifo("gate");
-    place.counted(
-        "work",
-        "wc -l < runs; test ! -e idle || read _ < gate; test -e idle || touch made",
-    );
-    let run = [&OR_STALE[..], &["--", "./work"]].concat();
-    assert_eq!(stdout(&place.scrubjay(&run)).trim(), "1");
-    place.write("idle", "");
-    std::fs::remove_file(place.path("made")).unwrap();
-    let leader = place.start(&run);
-    let gate = place.gate("gate");
-    let waiter = place.start(&run);
-    waiter.wait_for_file("/live-");
-    drop(gate);
-    for running in [leader, waiter] {
-        let output = running.end();
-        assert_eq!((stdout(&output).trim(), stderr(&output)), ("2", ""));
-    }
-    assert_eq!(place.runs(), 2);
-}
-
-#[test]
 fn an_interrupted_run_prints_no_stale_answer_and_ends_by_the_signal() {
     let place = Place::new();
     place.fifo("gate");
