@@ -315,11 +315,13 @@ where
         let look = || self.lookup(core, name, |other| other == key, wanted);
         let is_fresh = |(_, raised): &(K, Raised<V>)| raised.past.is_none();
         let mut found = look();
-        let mut lead = None;
+        let (mut lead, mut fence) = (None, None);
         if !found.as_ref().is_some_and(is_fresh) {
             match self.lead(name, visit) {
                 Led::Here(taken) => {
                     lead = Some(taken);
+                    // Before the last look: what comes after it is newer than what will be loaded.
+                    fence = Some(self.store.fence());
                     // Somebody may have stored it between the lookup and the lead.
                     found = look();
                 }
@@ -337,7 +339,7 @@ where
         }
         let loading = Loading {
             name,
-            fence: self.store.fence(),
+            fence: fence.unwrap_or_else(|| self.store.fence()),
             begun: Instant::now(),
             lead,
         };
