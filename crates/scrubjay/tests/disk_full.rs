@@ -180,6 +180,33 @@ fn nothing_that_was_to_be_replaced_is_served_however_often_the_full_disk_is_writ
     }
 }
 
+/// In a small folder, whose log is emptied before the disk is full.
+#[test]
+fn the_one_entry_of_a_folder_is_replaced_or_gone_although_the_disk_is_full() {
+    let folder = Folder::new("full-one");
+    let disk = folder.0.join("disk");
+    let Some(_mounted) = Mounted::in_memory(&disk, "4m") else {
+        return;
+    };
+    drop(open(&disk));
+    let log = rusqlite::Connection::open(disk.join("store.db")).unwrap();
+    let store = Store::open(&disk).unwrap();
+    store.put(record(0), b"old").unwrap();
+    store.flush(Duration::MAX).unwrap();
+    log.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    take_all_room(&disk);
+    for turn in 0..5 {
+        let new = incompressible(turn);
+        store.put(record(0).replaces(true), &new).unwrap();
+        // It may fail, or find room.
+        let _ = store.flush(Duration::MAX);
+        if let Some(found) = store.get(&name(0)) {
+            assert!(found.payload.into_bytes().unwrap() == new, "turn {turn}");
+        }
+    }
+}
+
 #[test]
 fn every_invalidation_finds_room_on_a_full_disk_however_many_there_are() {
     let folder = Folder::new("full-for-ever");

@@ -58,6 +58,8 @@ pub(crate) struct Options {
 pub(super) const SMALLEST: u64 = 1 << 20;
 /// What the folder takes besides data and log: the shared memory of the index, the page, the files for locks.
 const OVERHEAD: u64 = 128 << 10;
+/// The room that is kept for a full disk in a small folder: half of it is enough to empty a small index.
+pub(super) const LEAST_BALLAST: u64 = 192 << 10;
 
 impl Default for Options {
     fn default() -> Self {
@@ -89,7 +91,7 @@ impl Options {
 
     /// The room that is kept for a full disk.
     pub(crate) fn ballast(&self) -> u64 {
-        (self.capacity_bytes / 64).clamp(192 << 10, 512 << 10)
+        (self.capacity_bytes / 128 * 2).clamp(LEAST_BALLAST, 512 << 10)
     }
 
     /// What is left for entries.
