@@ -269,6 +269,21 @@ fn a_folder_that_is_deleted_meanwhile_is_made_anew() {
     assert!(folder.store().join("store.db").exists());
 }
 
+#[test]
+fn a_folder_that_others_made_anew_is_opened_anew_while_somebody_holds_the_old_one() {
+    let folder = Folder::new("remade");
+    let (place, other) = (folder.store(), folder.0.join("other"));
+    let old = open(&place);
+    old.put(record(1), b"old").unwrap();
+    open(&other).put(record(2), b"new").unwrap();
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::rename(&other, &place).unwrap();
+    let new = open(&place);
+    assert_eq!(value(&new, 1), None);
+    assert_eq!(value(&new, 2).as_deref(), Some(&b"new"[..]));
+    drop(old);
+}
+
 fn say_much(store: &Store) {
     for n in 0..100 {
         store.invalidate(&name(n)).unwrap();

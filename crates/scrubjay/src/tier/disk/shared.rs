@@ -157,9 +157,19 @@ impl Shared {
         }
     }
 
+    /// Whether its index is still the one that its folder has.
+    fn is_in_place(&self) -> bool {
+        inode(&self.directory.index()) == self.inode
+    }
+
+    /// Whether the one to use is of the folder that is there now.
+    pub(super) fn is_current(&self) -> bool {
+        self.current().is_ok_and(Self::is_in_place)
+    }
+
     /// Goes on with another index if the folder of this one was deleted or moved away.
     fn check_folder(&self) {
-        if inode(&self.directory.index()) != self.inode && self.next.get().is_none() {
+        if !self.is_in_place() && self.next.get().is_none() {
             let opened = Self::open(self.directory.path(), &self.options);
             let _ = self.next.set(opened.map_err(|error| error.to_string()));
         }

@@ -142,7 +142,9 @@ impl Store {
         let known = dir
             .canonicalize()
             .ok()
-            .and_then(|path| open.get(&path)?.upgrade());
+            .and_then(|path| open.get(&path)?.upgrade())
+            // Its folder may have been deleted and made anew, while somebody still holds it.
+            .filter(|shared| shared.is_current());
         if let Some(shared) = known {
             return Ok(Self::of(shared));
         }
