@@ -1,9 +1,9 @@
 //! `scrubjay export` and `import`: entries in a file, as JSON lines or as a binary archive.
 //!
 //! JSON lines: for each entry a line `{"entry": …}` with its head, then lines `{"data": "<base64>"}` until the head's
-//! `bytes` are there. Archive: `MAGIC`, then for each entry the length of its head (u32, little endian), the head as the
-//! same JSON, the payload, and the BLAKE3 digest of head and payload. Neither format needs an entry in memory as a whole;
-//! nothing read is trusted, and lengths are bounded before anything is allocated.
+//! `bytes` are there. Archive: `MAGIC`, then for each entry the length of its head (u32, little endian), the head as
+//! the same JSON, the payload, and the BLAKE3 digest of head and payload. Neither format needs an entry in memory as a
+//! whole; nothing read is trusted, and lengths are bounded before anything is allocated.
 
 mod binary;
 mod entry;

@@ -287,7 +287,8 @@ pub struct Show {
 
 /// Say whether a command's answer is known, and if not, what differs from the nearest stored key
 ///
-/// Takes the options that `run` takes for its key and for the life of its answer. Exit code 0: it is known; 1: it is not.
+/// Takes the options that `run` takes for its key and for the life of its answer. Exit code 0: it is known; 1: it is
+/// not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  scrubjay why --dep Cargo.lock -- cargo tree")]
 pub struct Why {

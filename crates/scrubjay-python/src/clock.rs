@@ -1,7 +1,7 @@
 //! Time for lives of entries: the system's monotonic clock, or one that a test moves.
 //!
-//! Reading the exact clock costs as much as the rest of a hit. The kernel's coarse clock costs a third of it and is behind
-//! by one tick; it decides wherever an entry has more than a second left, and the exact one everywhere else.
+//! Reading the exact clock costs as much as the rest of a hit. The kernel's coarse clock costs a third of it and is
+//! behind by one tick; it decides wherever an entry has more than a second left, and the exact one everywhere else.
 
 #![allow(
     unsafe_code,

@@ -203,7 +203,8 @@ impl State {
         }
     }
 
-    /// What the disk has for a call, unless somebody who leads has to ask for it. While traces are recorded, they tell it all.
+    /// What the disk has for a call, unless somebody who leads has to ask for it. While traces are recorded, they tell
+    /// it all.
     fn read_below(&self, memory: &Obj, call: &Call<'_>) -> Result<Answer, Raised> {
         let Some(reader) = &self.reader else {
             return Ok(Answer::Unknown);
@@ -383,8 +384,8 @@ impl Instances {
 }
 
 fn memory_of(object: &Obj) -> &Memory {
-    // SAFETY: the thread is attached, and memos hold nothing else there: the constructor and `memory_in` checked it, and
-    // `attach` is ours.
+    // SAFETY: the thread is attached, and memos hold nothing else there: the constructor and `memory_in` checked it,
+    // and `attach` is ours.
     unsafe {
         object
             .as_py()

@@ -43,8 +43,8 @@ fn tiny_payload(n: u64) -> Vec<u8> {
     [&[7; 20][..], &[8; 5_000], &[9; 40]][n as usize].to_vec()
 }
 
-/// Every file of a store with its bytes, but for what nobody reads who comes first: shared memory, and the ballast, which
-/// is room and nothing else.
+/// Every file of a store with its bytes, but for what nobody reads who comes first: shared memory, and the ballast,
+/// which is room and nothing else.
 fn contents(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = files(path);
     files.retain(|file| !file.ends_with("store.db-shm") && !file.ends_with("ballast"));

@@ -1,8 +1,9 @@
-//! A loss of power at any moment: nothing corrupt is served, no invalidation is undone, with `Flush` nothing is lost that
-//! was acknowledged before the last flush, and with `Sync` nothing that was acknowledged at all.
+//! A loss of power at any moment: nothing corrupt is served, no invalidation is undone, with `Flush` nothing is lost
+//! that was acknowledged before the last flush, and with `Sync` nothing that was acknowledged at all.
 //!
-//! A session is recorded below SQLite and std, from the making of the folder on; then the folder is made as it would be after
-//! each write, cut, rename, deletion and sync, with what was not synced there in full, in part or not at all, and opened.
+//! A session is recorded below SQLite and std, from the making of the folder on; then the folder is made as it would be
+//! after each write, cut, rename, deletion and sync, with what was not synced there in full, in part or not at all, and
+//! opened.
 #![allow(clippy::unwrap_used, reason = "a failing test should say where")]
 
 #[path = "fixtures/folder.rs"]
@@ -172,7 +173,8 @@ fn left_of(bytes: &[u8], chance: u64) -> Option<Vec<u8>> {
 }
 
 impl Recording {
-    /// Makes a folder as each loss of power would leave it, and shows it to `check`, with how many steps were acknowledged.
+    /// Makes a folder as each loss of power would leave it, and shows it to `check`, with how many steps were
+    /// acknowledged.
     fn lose_power(&self, path: &Path, mut check: impl FnMut(usize, &str)) -> usize {
         let (mut state, mut chance) = (State::default(), Random::new(7));
         let (mut acknowledged, mut folders) = (0, 0);
@@ -214,8 +216,8 @@ impl Recording {
     }
 }
 
-/// What may be found of a key, the turn of a value or nothing, when the first `acknowledged` steps are over and the next
-/// has begun.
+/// What may be found of a key, the turn of a value or nothing, when the first `acknowledged` steps are over and the
+/// next has begun.
 fn allowed(key: u64, acknowledged: usize, durability: Durability) -> BTreeSet<Option<u64>> {
     let steps = session();
     let flushed = |step: &Step| matches!(step, Step::Flush);

@@ -1,9 +1,9 @@
 //! The files that a command makes (`--out`): kept in its frames, restored on a hit.
 //!
-//! Nothing read from the store chooses where to write: a path is taken only if it is one of those asked for, or below one,
-//! and no link below it is followed. A path that was asked for may itself be a link: what it leads to is kept with it, and
-//! written through it only if it was there before, or leads to something beside it.
-//! A file appears whole or not at all, and one that is there already as it should be is left alone.
+//! Nothing read from the store chooses where to write: a path is taken only if it is one of those asked for, or below
+//! one, and no link below it is followed. A path that was asked for may itself be a link: what it leads to is kept with
+//! it, and written through it only if it was there before, or leads to something beside it. A file appears whole or not
+//! at all, and one that is there already as it should be is left alone.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -126,7 +126,8 @@ fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-/// Puts back what frames announce and contain. An error of the kind `InvalidData` says that these are not what a run made.
+/// Puts back what frames announce and contain. An error of the kind `InvalidData` says that these are not what a run
+/// made.
 #[derive(Debug)]
 pub struct Restorer<'a> {
     allowed: &'a [PathBuf],

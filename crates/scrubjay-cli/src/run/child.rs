@@ -1,8 +1,8 @@
 //! The command as a process: started with pipes, watched together with our own signals, ended with us.
 //!
-//! A signal that somebody sends to us goes on to the command; one that a terminal sends reaches it anyway, because it is in
-//! our process group. On Linux the command gets SIGTERM if we are killed; who takes over our lead waits for its end, and has
-//! the kernel end it if it takes too long.
+//! A signal that somebody sends to us goes on to the command; one that a terminal sends reaches it anyway, because it
+//! is in our process group. On Linux the command gets SIGTERM if we are killed; who takes over our lead waits for its
+//! end, and has the kernel end it if it takes too long.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -93,7 +93,8 @@ impl Child {
         })
     }
 
-    /// Waits until a pipe has something, if we are `reading`, `writable` takes something, a signal came or `timeout` is over.
+    /// Waits until a pipe has something, if we are `reading`, `writable` takes something, a signal came or `timeout` is
+    /// over.
     pub fn wait(
         &mut self,
         reading: bool,

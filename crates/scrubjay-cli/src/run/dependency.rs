@@ -1,7 +1,7 @@
 //! What an answer depends on besides its command: files, patterns, directories, variables, git, other commands.
 //!
-//! A dependency has a *state*, a short text that changes when what it names changes. No state contains a secret: contents
-//! and values of variables appear as BLAKE3 digests only. What does not exist has a state too.
+//! A dependency has a *state*, a short text that changes when what it names changes. No state contains a secret:
+//! contents and values of variables appear as BLAKE3 digests only. What does not exist has a state too.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileType};

@@ -1,8 +1,8 @@
 //! The frames of a run: what a command printed and made, in one file, in the order in which it came.
 //!
-//! A file is `MAGIC` and then frames, each `kind u8 · length u32 · checksum u32 · payload`, little endian. The checksum is
-//! a CRC-32 over the checksum of the frame before, the kind, the length and the payload, so a frame that was changed,
-//! lost or moved breaks the chain. A run is whole if and only if its last frame is `End`.
+//! A file is `MAGIC` and then frames, each `kind u8 · length u32 · checksum u32 · payload`, little endian. The checksum
+//! is a CRC-32 over the checksum of the frame before, the kind, the length and the payload, so a frame that was
+//! changed, lost or moved breaks the chain. A run is whole if and only if its last frame is `End`.
 //!
 //! The format is the same while the command runs (others read the file as it grows) and in the store.
 //! Nothing read is trusted: a length is bounded before anything is allocated for it.

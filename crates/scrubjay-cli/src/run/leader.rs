@@ -1,7 +1,7 @@
 //! The one run of a key: starts the command, passes its output on as it comes, keeps it, stores it.
 //!
-//! Invariant: a run is stored only whole, and only if nothing that its key names changed meanwhile. Whoever waits sees the
-//! last frame only then too; a run that was interrupted or could not be kept has none, so a waiter begins again.
+//! Invariant: a run is stored only whole, and only if nothing that its key names changed meanwhile. Whoever waits sees
+//! the last frame only then too; a run that was interrupted or could not be kept has none, so a waiter begins again.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
 //! The live file of a run: its frames while the command runs, where everybody who waits for it can read them.
 //!
-//! It is named by the key's digest and lies in the store's scratch directory. Only who leads the key's flight creates it,
-//! under a new inode, so whoever has the file of a leader that died still has it as it was.
+//! It is named by the key's digest and lies in the store's scratch directory. Only who leads the key's flight creates
+//! it, under a new inode, so whoever has the file of a leader that died still has it as it was.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek};
@@ -183,8 +183,8 @@ pub fn all(scratch: &Path) -> Vec<(Digest, Start)> {
     files.filter_map(|file| read_start(&file.path())).collect()
 }
 
-/// The command of a leader that died, if it runs still. To be asked by who leads now: the kernel frees the lead of a leader
-/// that was killed before it shows it as ended, so nobody asks whether that one runs.
+/// The command of a leader that died, if it runs still. To be asked by who leads now: the kernel frees the lead of a
+/// leader that was killed before it shows it as ended, so nobody asks whether that one runs.
 pub fn orphan(store: &Store, digest: &Digest) -> Option<Process> {
     let mut frames = FrameReader::new(File::open(path(&directory(store).ok()?, digest)).ok()?);
     let Ok(Some(Frame::Start(_))) = frames.next() else {

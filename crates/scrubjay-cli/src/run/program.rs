@@ -1,7 +1,8 @@
 //! The executable behind a command: where it is, and what it is.
 //!
-//! An edited script or an upgraded program is another function, so its answers are not served for the new one. Neither are
-//! those of an equal file in another place: what a program does may depend on where it is, as in a virtual environment.
+//! An edited script or an upgraded program is another function, so its answers are not served for the new one. Neither
+//! are those of an equal file in another place: what a program does may depend on where it is, as in a virtual
+//! environment.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

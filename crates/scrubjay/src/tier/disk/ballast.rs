@@ -26,8 +26,8 @@ impl Ballast {
         Self { path, bytes }
     }
 
-    /// Makes it whole: as large as it may be for an index that takes more room than that, and else as small. To be called
-    /// when something was written, which says that there may be room.
+    /// Makes it whole: as large as it may be for an index that takes more room than that, and else as small. To be
+    /// called when something was written, which says that there may be room.
     pub(super) fn keep(&self, directory: &Directory) {
         let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         let left = length(&self.path);

@@ -3,10 +3,10 @@
 //! ```text
 //! magic (8) ‖ token (8) ‖ last number (8) ‖ last invalidation (8) ‖ checksum (8)
 //! ```
-//! Whoever commits writes a token that nobody wrote before, after the commit. So a process that reads the same token twice
-//! knows that no commit was announced between. The numbers are never ahead of the index, as whoever opens it sees to
-//! after a loss of power; a late writer may set them back, which only makes fences stricter. Read with `pread` and not
-//! through a mapping, because a truncated mapping would kill the process.
+//! Whoever commits writes a token that nobody wrote before, after the commit. So a process that reads the same token
+//! twice knows that no commit was announced between. The numbers are never ahead of the index, as whoever opens it sees
+//! to after a loss of power; a late writer may set them back, which only makes fences stricter. Read with `pread` and
+//! not through a mapping, because a truncated mapping would kill the process.
 
 use std::fs::{File, OpenOptions};
 use std::io;

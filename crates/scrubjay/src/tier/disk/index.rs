@@ -219,7 +219,8 @@ pub struct FunctionStats {
 pub(crate) trait Index: Send + Sync {
     /// Finds a row. Sees all that any process committed before.
     fn get(&self, digest: &Digest) -> Result<Option<Row>, Error>;
-    /// Whether lookups left something open that [`release_transactions`](Self::release_transactions) must close in time.
+    /// Whether lookups left something open that [`release_transactions`](Self::release_transactions) must close in
+    /// time.
     fn keeps_transactions(&self) -> bool;
     fn release_transactions(&self, age: Duration);
     /// Applies a batch; `durable` asks that it survives a power loss once this returned.

@@ -1,11 +1,12 @@
 //! Journals: what was promised to be kept before the index has it.
 //!
 //! A commit of the index costs many times what one small entry does. So while no other process has the folder open, an
-//! entry that is written through is appended to a file of its process, which outlives that, and the index has it a moment
-//! later, in a batch. Invariants: whoever opens a folder locks a byte of the page `gen` before it reads the journals, and
-//! whoever appends asks for such locks afterwards, so that either the newcomer reads the entry or its writer commits it
-//! at once; what is noted finds room in the index, because nothing is while the disk is nearly full; an entry is applied once, however many read it, because the index notes how far a journal was applied; and
-//! journals are made, read and removed under `init.lock`, only appending takes none.
+//! entry that is written through is appended to a file of its process, which outlives that, and the index has it a
+//! moment later, in a batch. Invariants: whoever opens a folder locks a byte of the page `gen` before it reads the
+//! journals, and whoever appends asks for such locks afterwards, so that either the newcomer reads the entry or its
+//! writer commits it at once; what is noted finds room in the index, because nothing is while the disk is nearly full;
+//! an entry is applied once, however many read it, because the index notes how far a journal was applied; and journals
+//! are made, read and removed under `init.lock`, only appending takes none.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -78,8 +79,8 @@ impl Journal {
         }
     }
 
-    /// To be called after every commit, with whether it succeeded and the log has room. Until the first, and while there is
-    /// none, nothing is noted.
+    /// To be called after every commit, with whether it succeeded and the log has room. Until the first, and while
+    /// there is none, nothing is noted.
     pub(super) fn look_for_room(&self, has_room: bool) {
         let free = || os::free_bytes(self.directory.path()).unwrap_or(0);
         // Relaxed, here and below: a caller that sees it late notes one entry more, or one less.

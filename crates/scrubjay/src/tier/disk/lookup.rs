@@ -19,8 +19,8 @@ use crate::error::{Error, ErrorKind};
 pub(super) fn find(shared: &Shared, digest: &Digest) -> Result<Option<Record>, Error> {
     // First: an entry that is no longer queued was committed.
     if let Some(entry) = shared.queue.find(digest)
-        // One that an invalidation may have overtaken is not shown before the index has decided about it. The page may have
-        // been set back, so it is not asked.
+        // One that an invalidation may have overtaken is not shown before the index has decided about it. The page may
+        // have been set back, so it is not asked.
         && entry.born >= shared.index.last()?.invalidation
     {
         let head = entry.head(entry.payload.len() as u64, false);

@@ -1,8 +1,9 @@
 //! Writes on their way to the index.
 //!
-//! Whoever wants something written puts it into the queue; whoever comes first, the writer's thread or a caller that must
-//! wait for its own write, applies what is there in batches, for all others too. Invariants: operations are applied in the
-//! order in which they were queued; a queued entry can be read; and whoever queues more than [`MOST_BYTES`] applies it.
+//! Whoever wants something written puts it into the queue; whoever comes first, the writer's thread or a caller that
+//! must wait for its own write, applies what is there in batches, for all others too. Invariants: operations are
+//! applied in the order in which they were queued; a queued entry can be read; and whoever queues more than
+//! [`MOST_BYTES`] applies it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -42,7 +43,8 @@ pub(super) enum Write {
 }
 
 impl Write {
-    /// The same in an index that stands in for a deleted one, whose numbers and rows are others; `None` if it is about rows.
+    /// The same in an index that stands in for a deleted one, whose numbers and rows are others; `None` if it is about
+    /// rows.
     pub(super) fn elsewhere(&self) -> Option<Self> {
         match self {
             Self::Entry(entry) => Some(Self::Entry(Arc::new(Pending {

@@ -116,8 +116,8 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Sees to it that the page `gen` says what the index does: after a loss of power either may be the older one, and a load
-    /// that noted a number from the future would not be overtaken by what comes until then.
+    /// Sees to it that the page `gen` says what the index does: after a loss of power either may be the older one, and
+    /// a load that noted a number from the future would not be overtaken by what comes until then.
     fn compare_generation(&self) {
         let Some(seen) = self.generation.read() else {
             return;
@@ -306,8 +306,8 @@ impl Shared {
         })
     }
 
-    /// Sees to it that what a lost entry was to replace is not taken for the latest: where there is no room to say so of
-    /// each, everything is discarded.
+    /// Sees to it that what a lost entry was to replace is not taken for the latest: where there is no room to say so
+    /// of each, everything is discarded.
     fn disown(&self, lost: &[Write]) {
         let keys = lost.iter().filter_map(|write| match write {
             Write::Entry(entry) if entry.record.replaces => Some((entry.record.digest, entry.by)),
@@ -324,7 +324,8 @@ impl Shared {
         }
     }
 
-    /// Waits until all that is queued is applied, and what was counted is written. In a forked child there is nothing: the queue is its parent's.
+    /// Waits until all that is queued is applied, and what was counted is written. In a forked child there is nothing:
+    /// the queue is its parent's.
     pub(super) fn settle(&self) {
         if self.fork == fork::generation() {
             let _inside = fork::enter();

@@ -28,8 +28,8 @@ use crate::error::{Error, ErrorKind};
 /// One folder that many threads and processes share. Clones are one store.
 ///
 /// Whatever fails inside is counted in [`stats`](Self::stats); a lookup that fails is a miss. Opening an existing store
-/// writes nothing, unless something was left undone, and starts no thread; the first queued `put` starts one that writes. After `fork`, the child opens the
-/// folder anew by itself at its first call.
+/// writes nothing, unless something was left undone, and starts no thread; the first queued `put` starts one that
+/// writes. After `fork`, the child opens the folder anew by itself at its first call.
 ///
 /// # Example
 ///
@@ -53,8 +53,8 @@ pub struct Store {
     speaker: Speaker,
 }
 
-/// What this handle queued is written when it goes, so that whoever opens the folder next reads it: the store itself may
-/// outlive its last handle, while its thread is in the middle of a batch.
+/// What this handle queued is written when it goes, so that whoever opens the folder next reads it: the store itself
+/// may outlive its last handle, while its thread is in the middle of a batch.
 impl Drop for Store {
     fn drop(&mut self) {
         self.shared.settle();
@@ -184,10 +184,11 @@ impl Store {
         self.inside(|shared| Ok(shared.handle()))
     }
 
-    /// Finds an entry. A damaged one, one in a format that is not known, and a failing disk are misses that are counted.
+    /// Finds an entry. A damaged one, one in a format that is not known, and a failing disk are misses that are
+    /// counted.
     ///
-    /// The record may be expired: [`Head::is_fresh`] says. Costs one lookup in the index, and opening a file for payloads of
-    /// [`LARGE`](super::LARGE) bytes and more.
+    /// The record may be expired: [`Head::is_fresh`] says. Costs one lookup in the index, and opening a file for
+    /// payloads of [`LARGE`](super::LARGE) bytes and more.
     ///
     /// See [`Store`] for an example.
     #[must_use]
@@ -225,8 +226,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Option`] for a payload over [`LARGEST`](super::LARGEST) bytes, and [`ErrorKind::Io`] if the queue is
-    /// full or, with `write_through`, if the commit failed. Then the entry is not stored.
+    /// [`ErrorKind::Option`] for a payload over [`LARGEST`](super::LARGEST) bytes, and [`ErrorKind::Io`] if the queue
+    /// is full or, with `write_through`, if the commit failed. Then the entry is not stored.
     ///
     /// See [`Store`] for an example.
     pub fn put(&self, record: NewRecord, payload: &[u8]) -> Result<(), Error> {
@@ -271,8 +272,8 @@ impl Store {
     /// Stores the content of a file under [`scratch`](Self::scratch), which is moved, not copied. Committed when this
     /// returns.
     ///
-    /// The file is read once, for its checksums; whoever has it open may go on reading it, with some bytes appended that
-    /// are not the value's.
+    /// The file is read once, for its checksums; whoever has it open may go on reading it, with some bytes appended
+    /// that are not the value's.
     ///
     /// # Errors
     ///
@@ -386,8 +387,8 @@ impl Store {
         })
     }
 
-    /// Becomes the leader of a key, or waits until there is an entry that `suffices`: then `Ok(None)`, and the caller asks
-    /// for it. Waits at most until `deadline`; then, too, the caller may load, and is not the leader.
+    /// Becomes the leader of a key, or waits until there is an entry that `suffices`: then `Ok(None)`, and the caller
+    /// asks for it. Waits at most until `deadline`; then, too, the caller may load, and is not the leader.
     ///
     /// The store is asked again after 0.2 to 10 ms, so a leader that dies is succeeded within some 10 ms.
     ///
@@ -430,8 +431,8 @@ impl Store {
 
     /// Discards a key's entry; returns how many went. A load of it that is under way is not stored.
     ///
-    /// When this returned, every process sees it, and it survives a power loss. On a full disk without room for it, everything
-    /// is discarded instead.
+    /// When this returned, every process sees it, and it survives a power loss. On a full disk without room for it,
+    /// everything is discarded instead.
     ///
     /// # Errors
     ///
@@ -442,8 +443,8 @@ impl Store {
         self.invalidate_target(Target::Key(*digest))
     }
 
-    /// Discards every entry that carries a tag; returns how many went. As [`invalidate`](Self::invalidate). Costs time in
-    /// proportion to those; others can write meanwhile.
+    /// Discards every entry that carries a tag; returns how many went. As [`invalidate`](Self::invalidate). Costs time
+    /// in proportion to those; others can write meanwhile.
     ///
     /// # Errors
     ///
@@ -599,9 +600,9 @@ impl Store {
         })
     }
 
-    /// Goes through the heads of all entries, in the order in which their digests first came. What is queued is committed
-    /// before; entries that come or go meanwhile may or may not be seen; damaged ones are left out. If the index cannot be
-    /// read any further, the last item is the error that says so.
+    /// Goes through the heads of all entries, in the order in which their digests first came. What is queued is
+    /// committed before; entries that come or go meanwhile may or may not be seen; damaged ones are left out. If the
+    /// index cannot be read any further, the last item is the error that says so.
     ///
     /// ```
     /// # use scrubjay::disk::{Function, KeyEncoder, NewRecord, Store};

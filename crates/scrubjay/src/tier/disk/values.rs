@@ -3,8 +3,9 @@
 //! ```text
 //! payload ‖ checksum of each 64 KiB of it ‖ digest (32) ‖ payload length (8) ‖ checksum of all from the table on (8) ‖ magic (8)
 //! ```
-//! Invariant: a file is whole before its name is in `v/`, and its name is there before its row is in the index. So a row
-//! without its file is a miss, and a file without a row is swept. Files are never changed: another value is another file.
+//! Invariant: a file is whole before its name is in `v/`, and its name is there before its row is in the index. So a
+//! row without its file is a miss, and a file without a row is swept. Files are never changed: another value is another
+//! file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

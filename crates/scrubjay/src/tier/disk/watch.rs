@@ -1,7 +1,7 @@
 //! What others say of a store's entries, for those who keep copies of them in memory.
 //!
-//! Invariants: nothing that was said after a watch began is missed, because what cannot be told apart any more is told as
-//! [`Invalidation::All`]; and a look at a store where nothing was said reads one page and writes nothing.
+//! Invariants: nothing that was said after a watch began is missed, because what cannot be told apart any more is told
+//! as [`Invalidation::All`]; and a look at a store where nothing was said reads one page and writes nothing.
 
 use super::digest::Digest;
 use super::index::Target;

@@ -1,9 +1,9 @@
 //! How a reader sees, without a call of the kernel, that something was committed.
 //!
-//! The file `store.db-shm`, which SQLite keeps mapped for every connection, begins with a header that each commit changes, and
-//! behind it stands how much of the log was moved into the database (<https://sqlite.org/walformat.html>, "WAL-Index Header"
-//! and "Checkpoint Info"). Invariant: if two looks are equal, nothing was committed and no checkpoint went on between them;
-//! whoever cannot be sure of that gets none.
+//! The file `store.db-shm`, which SQLite keeps mapped for every connection, begins with a header that each commit
+//! changes, and behind it stands how much of the log was moved into the database (<https://sqlite.org/walformat.html>,
+//! "WAL-Index Header" and "Checkpoint Info"). Invariant: if two looks are equal, nothing was committed and no
+//! checkpoint went on between them; whoever cannot be sure of that gets none.
 #![allow(
     unsafe_code,
     reason = "a look by SQLite's own functions costs as much as a lookup: two locks of the kernel's"
@@ -44,8 +44,8 @@ impl Commits {
         let methods = unsafe { file.as_ref().pMethods.as_ref() }?;
         let map = methods.xShmMap.filter(|_| methods.iVersion >= 2)?;
         let mut mapped: *mut c_void = null_mut();
-        // SAFETY: as its declaration asks: an open file, a piece of the one size that SQLite uses, which is not made if it
-        // is not there, and where to put its address.
+        // SAFETY: as its declaration asks: an open file, a piece of the one size that SQLite uses, which is not made if
+        // it is not there, and where to put its address.
         let result = unsafe { map(file.as_ptr(), 0, PIECE, 0, &raw mut mapped) };
         let found = NonNull::new(mapped)?.cast();
         (result == ffi::SQLITE_OK).then_some(Self(found))
@@ -53,12 +53,12 @@ impl Commits {
 
     /// What stands there now; `None` if it is not what is known here.
     pub(super) fn look(&self) -> Option<Look> {
-        // SAFETY: the piece is larger than this, lies at the start of a page, and stays mapped until the connection closes,
-        // which has an owner that drops this with it. SQLite, here and in other processes, writes to it; atomic loads may
-        // meet that.
+        // SAFETY: the piece is larger than this, lies at the start of a page, and stays mapped until the connection
+        // closes, which has an owner that drops this with it. SQLite, here and in other processes, writes to it; atomic
+        // loads may meet that.
         let words = unsafe { self.0.as_ref() };
-        // Relaxed: whoever knows of a commit was told by its writer after it, and so sees what it wrote before; one that is
-        // half written is equal to nothing but itself.
+        // Relaxed: whoever knows of a commit was told by its writer after it, and so sees what it wrote before; one
+        // that is half written is equal to nothing but itself.
         let word = |place: usize| words[place].load(Ordering::Relaxed);
         let look = Look {
             header: std::array::from_fn(word),

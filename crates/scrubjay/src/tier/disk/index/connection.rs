@@ -45,8 +45,8 @@ pub(super) fn connect(directory: &Directory) -> rusqlite::Result<Opened> {
     })
 }
 
-/// Whether the index has neither a log nor the memory that its readers share, and this process cannot make them. Then it is
-/// read as a file that nobody changes; whoever changes it makes a log first, and from then on this is false.
+/// Whether the index has neither a log nor the memory that its readers share, and this process cannot make them. Then
+/// it is read as a file that nobody changes; whoever changes it makes a log first, and from then on this is false.
 pub(super) fn is_frozen(directory: &Directory) -> bool {
     let log = std::fs::metadata(directory.log());
     let is_unused = log.is_ok_and(|log| log.len() == 0) || !directory.log().exists();

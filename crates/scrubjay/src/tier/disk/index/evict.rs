@@ -1,8 +1,9 @@
 //! The size of a store: who leaves when it is exceeded, when the log is emptied, and how the folder shrinks.
 //!
-//! Nothing is written when an entry is read; a row carries the ten minutes in which it was last known to be used. Victims
-//! are the least recently used of rows that chance picked, so no order is kept. Invariant: pages, free ones included,
-//! value files and the most that the log may grow to are together no more than the capacity, after every batch.
+//! Nothing is written when an entry is read; a row carries the ten minutes in which it was last known to be used.
+//! Victims are the least recently used of rows that chance picked, so no order is kept. Invariant: pages, free ones
+//! included, value files and the most that the log may grow to are together no more than the capacity, after every
+//! batch.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,8 @@ use crate::tier::disk::index::Index;
 const RANGES: usize = 8;
 const ROWS_PER_RANGE: i64 = 8;
 const LEAVE: usize = 16;
-/// The longest log that is left at rest. Whoever opens the store first reads all of it: a `scrubjay run` for each answer.
+/// The longest log that is left at rest. Whoever opens the store first reads all of it: a `scrubjay run` for each
+/// answer.
 pub(crate) const LOG_AT_REST: u64 = 512 << 10;
 /// Free pages that are given back at a time while nothing else is to be done.
 const PAGES_AT_A_TIME: u64 = 256;
@@ -154,8 +156,8 @@ impl Sqlite {
         }
     }
 
-    /// Sees to it that the log has room for a batch: who writes while others do waits until one of them has emptied it. False
-    /// if somebody keeps it from that, such as a process that was stopped while it read.
+    /// Sees to it that the log has room for a batch: who writes while others do waits until one of them has emptied it.
+    /// False if somebody keeps it from that, such as a process that was stopped while it read.
     pub(super) fn find_room_in_log(&self, writer: &mut Writer) -> bool {
         if self.has_room_in_log() {
             return true;
@@ -176,8 +178,8 @@ impl Sqlite {
 
     /// Says whether the log is empty now.
     fn empty_log(&self, writer: &mut Writer) -> bool {
-        // First without keeping anybody waiting. Readers see that it went on and begin anew, and then need nothing of the
-        // log.
+        // First without keeping anybody waiting. Readers see that it went on and begin anew, and then need nothing of
+        // the log.
         if checkpoint(&writer.connection, "PASSIVE").is_err() {
             return false;
         }

@@ -1,9 +1,9 @@
 //! The connections that read, and the transactions that they keep open while nothing changes.
 //!
-//! To begin and end a read transaction costs as much as a lookup. So a connection that is asked often stays in one for as
-//! long as a look at the [`Commits`] is what it was. Invariants: a kept transaction began after that look, so it lacks nothing
-//! that was committed by then; and [`Readers::release`], called in time, leaves none that nobody uses, because the log
-//! cannot be begun anew meanwhile.
+//! To begin and end a read transaction costs as much as a lookup. So a connection that is asked often stays in one for
+//! as long as a look at the [`Commits`] is what it was. Invariants: a kept transaction began after that look, so it
+//! lacks nothing that was committed by then; and [`Readers::release`], called in time, leaves none that nobody uses,
+//! because the log cannot be begun anew meanwhile.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -68,7 +68,8 @@ impl Reader {
         })
     }
 
-    /// Sees to it that what is looked up next sees all that was committed before. Says whether that ended a transaction.
+    /// Sees to it that what is looked up next sees all that was committed before. Says whether that ended a
+    /// transaction.
     fn begin(&mut self) -> rusqlite::Result<bool> {
         self.reads = self.reads.wrapping_add(1);
         if self.is_current() {

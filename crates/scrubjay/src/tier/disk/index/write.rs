@@ -1,7 +1,7 @@
 //! Batches: every change of the index is one transaction of many steps.
 //!
-//! Invariant: a value is refused if an invalidation that concerns it, or something newer of its key, came after its load
-//! began; both are decided in the transaction that would store it.
+//! Invariant: a value is refused if an invalidation that concerns it, or something newer of its key, came after its
+//! load began; both are decided in the transaction that would store it.
 
 mod said;
 
@@ -298,9 +298,9 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Does not store an entry. What an insertion was to replace is outdated all the same. And what was overtaken may be in its
-    /// writer's memory, where an `invalidate_if` of others, which asks what is stored, did not find it: so its key is said
-    /// to be untrue.
+    /// Does not store an entry. What an insertion was to replace is outdated all the same. And what was overtaken may
+    /// be in its writer's memory, where an `invalidate_if` of others, which asks what is stored, did not find it: so
+    /// its key is said to be untrue.
     fn refuse(&mut self, put: &Put, old: Option<Old>, origin: i64) -> rusqlite::Result<()> {
         self.applied.fenced += 1;
         self.applied.unnamed.extend(put.file.map(|(id, _)| id));
