@@ -121,16 +121,15 @@ def test_a_damaged_file_is_a_miss_with_one_warning(tmp_path, damage, what):
                 os.remove(os.path.join(folder, name))
         damage(os.path.join(folder, what))
     else:
-        damage(value_file(folder))
+        damage(value_files(folder)[0])
     found, said = run(DAMAGE, tmp_path)
     answers, goes_on = found.splitlines()
     assert answers.count("True") == (2 if what == "value" else 0) and goes_on == "True"
     assert len([line for line in said.splitlines() if line.strip()]) == 1, said
 
 
-def value_file(folder):
-    (file,) = [os.path.join(at, name) for at, _, names in os.walk(os.path.join(folder, "v")) for name in names]
-    return file
+def value_files(folder):
+    return [os.path.join(at, name) for at, _, names in os.walk(os.path.join(folder, "v")) for name in names]
 
 
 def test_a_store_of_another_program_is_left_alone_and_said_once(tmp_path):
