@@ -42,7 +42,7 @@ pub(crate) struct Attached<K, V> {
     watched: Once,
     /// An invalidation could not be written, so nothing that is stored may be believed.
     distrusted: AtomicBool,
-    /// The mean cost of loads, in nanoseconds; 0: not known.
+    /// What a load may cost, in nanoseconds, see [`expect`].
     load_nanos: AtomicU64,
     /// The mean cost of what memory was given, in nanoseconds; 0: not known.
     value_nanos: AtomicU64,
@@ -68,6 +68,15 @@ enum Led {
     Elsewhere,
     /// Nobody can be kept from loading, or it is not worth it.
     Anybody,
+}
+
+/// Learns of one more in what is to be expected: at once if it is more, so that a dear load is not taken for a cheap one
+/// among many, and of cheap ones only after some ten of them.
+fn expect(most: &AtomicU64, cost: Duration) {
+    // Relaxed, and a lost update is a benign race: nobody acts on one of them.
+    let known = most.load(Ordering::Relaxed);
+    let slowly = known / 8 * 7 + nanos(cost) / 8;
+    most.store(slowly.max(nanos(cost)), Ordering::Relaxed);
 }
 
 /// Learns of one more in a mean of recent ones.
@@ -105,7 +114,7 @@ impl<K, V> Attached<K, V> {
             values,
             watched: Once::new(),
             distrusted: AtomicBool::new(false),
-            load_nanos: AtomicU64::new(0),
+            load_nanos: AtomicU64::new(nanos(4 * WORTH_A_LOCK)),
             value_nanos: AtomicU64::new(0),
             told_hits: AtomicU64::new(0),
             hits: AtomicU64::new(0),
@@ -196,8 +205,7 @@ impl<K, V> Attached<K, V> {
 
     fn is_worth_a_lock(&self) -> bool {
         // Relaxed: a hint.
-        let mean = self.load_nanos.load(Ordering::Relaxed);
-        mean == 0 || mean >= nanos(WORTH_A_LOCK)
+        self.load_nanos.load(Ordering::Relaxed) >= nanos(WORTH_A_LOCK)
     }
 
     /// Tries to become the leader of a key among processes.
@@ -372,7 +380,7 @@ where
             return;
         };
         let took = loading.begun.elapsed();
-        learn(&self.load_nanos, took);
+        expect(&self.load_nanos, took);
         learn(&self.value_nanos, took);
         self.store.count(&self.function.name, Event::Load(took));
         let record = NewRecord::new(digest_of(loading.name), self.function.clone())
@@ -488,5 +496,22 @@ where
     if !names.is_empty() {
         let is_named = |key: &K| names.contains(&below.name(&|mut hasher| key.hash(&mut hasher)));
         cache.forget_if(|key, _| is_named(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loads_are_taken_for_cheap_after_several_cheap_ones_and_for_dear_after_a_dear_one() {
+        let most = AtomicU64::new(nanos(4 * WORTH_A_LOCK));
+        let is_dear_after = |cost| {
+            expect(&most, cost);
+            most.load(Ordering::Relaxed) >= nanos(WORTH_A_LOCK)
+        };
+        assert!((0..8).all(|_| is_dear_after(Duration::ZERO)));
+        assert!(!(0..8).all(|_| is_dear_after(Duration::ZERO)));
+        assert!(is_dear_after(WORTH_A_LOCK));
     }
 }
