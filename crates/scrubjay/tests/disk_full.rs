@@ -30,6 +30,24 @@ fn take_all_room(disk: &Path) {
     std::io::copy(&mut std::io::repeat(0), &mut &rest).unwrap_err();
 }
 
+/// A store of 200 entries on a disk without room for more.
+fn filled(disk: &Path) -> Store {
+    let store = Store::open(disk).unwrap();
+    (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
+    store.flush(Duration::MAX).unwrap();
+    take_all_room(disk);
+    store
+}
+
+/// Whether an entry is there; then it is the new one.
+fn is_replaced(store: &Store, n: u64, new: &[u8]) -> bool {
+    let found = store.get(&name(n));
+    let bytes = found.map(|record| record.payload.into_bytes().unwrap());
+    let is_new = bytes.as_ref().is_none_or(|bytes| bytes == new);
+    assert!(is_new, "entry {n} is the one of before");
+    bytes.is_some()
+}
+
 #[test]
 fn a_full_disk_is_a_counted_failure_and_what_was_stored_is_still_right() {
     let folder = Folder::new("full");
@@ -131,10 +149,7 @@ fn what_an_entry_was_to_replace_is_gone_although_the_disk_had_no_room_for_that()
     let Some(_mounted) = Mounted::in_memory(&disk, "4m") else {
         return;
     };
-    let store = Store::open(&disk).unwrap();
-    (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
-    store.flush(Duration::MAX).unwrap();
-    take_all_room(&disk);
+    let store = filled(&disk);
     // Together more than the log has room for, though the first of them may be committed alone.
     let replaced = 0..20;
     // Nothing is committed before all of them are queued, so that they are a batch or two.
@@ -147,13 +162,9 @@ fn what_an_entry_was_to_replace_is_gone_although_the_disk_had_no_room_for_that()
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
     assert!(store.flush(Duration::MAX).is_err(), "the disk is full");
-    let found = |n: &u64| store.get(&name(*n));
-    let kept: Vec<_> = replaced.clone().filter(|n| found(n).is_some()).collect();
-    assert!(kept.len() < replaced.count(), "something is lost");
-    for n in kept {
-        let bytes = found(&n).unwrap().payload.into_bytes().unwrap();
-        assert!(bytes == incompressible(n), "entry {n} is the one of before");
-    }
+    let is_kept = |n: &u64| is_replaced(&store, *n, &incompressible(*n));
+    let kept = replaced.clone().filter(is_kept).count();
+    assert!(kept < replaced.count(), "something is lost");
     assert!(store.get(&name(20)).is_some());
 }
 
@@ -164,19 +175,13 @@ fn nothing_that_was_to_be_replaced_is_served_however_often_the_full_disk_is_writ
     let Some(_mounted) = Mounted::in_memory(&disk, "4m") else {
         return;
     };
-    let store = Store::open(&disk).unwrap();
-    (0..200).for_each(|n| store.put(record(n), &payload(1)).unwrap());
-    store.flush(Duration::MAX).unwrap();
-    take_all_room(&disk);
+    let store = filled(&disk);
     for n in 0..100 {
         let replacing = record(n).replaces(true);
         store.put(replacing, &incompressible(n)).unwrap();
         // It may fail, or find room.
         let _ = store.flush(Duration::MAX);
-        if let Some(found) = store.get(&name(n)) {
-            let bytes = found.payload.into_bytes().unwrap();
-            assert!(bytes == incompressible(n), "entry {n} is the one of before");
-        }
+        is_replaced(&store, n, &incompressible(n));
     }
 }
 
@@ -201,9 +206,7 @@ fn the_one_entry_of_a_folder_is_replaced_or_gone_although_the_disk_is_full() {
         store.put(record(0).replaces(true), &new).unwrap();
         // It may fail, or find room.
         let _ = store.flush(Duration::MAX);
-        if let Some(found) = store.get(&name(0)) {
-            assert!(found.payload.into_bytes().unwrap() == new, "turn {turn}");
-        }
+        is_replaced(&store, 0, &new);
     }
 }
 

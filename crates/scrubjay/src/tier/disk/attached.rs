@@ -73,10 +73,9 @@ enum Led {
 /// Learns of one more in what is to be expected: at once if it is more, so that a dear load is not taken for a cheap one
 /// among many, and of cheap ones only after some ten of them.
 fn expect(most: &AtomicU64, cost: Duration) {
-    // Relaxed, and a lost update is a benign race: nobody acts on one of them.
-    let known = most.load(Ordering::Relaxed);
-    let slowly = known / 8 * 7 + nanos(cost) / 8;
-    most.store(slowly.max(nanos(cost)), Ordering::Relaxed);
+    learn(most, cost);
+    // Relaxed: as in `learn`.
+    most.fetch_max(nanos(cost), Ordering::Relaxed);
 }
 
 /// Learns of one more in a mean of recent ones.
